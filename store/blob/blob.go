@@ -1,0 +1,50 @@
+// Package blob keeps immutable bodies. It knows nothing of accounts or SQL.
+//
+// A body is durable when Put or Commit has returned; only then may a row refer
+// to it (law 3: body before row, row's end before body's end). A body without
+// a row is garbage and is swept; a row without a body is corruption.
+//
+// Dir, the store of one machine, has two kinds of home for a body: small and
+// middling ones are appended to large pack files (one fdatasync for all that
+// wait: group commit), large ones are files of their own. Every stored block
+// of 64 KiB has a CRC-32C that each read verifies.
+package blob
+
+import (
+	"context"
+	"io"
+)
+
+// Ref names a stored body. It is opaque outside this package, at most 64
+// octets long, and never reused.
+type Ref string
+
+// Store is the seam: Dir now, S3 later. Safe for concurrent use.
+type Store interface {
+	// Put stores data and returns when it is durable. data may be reused then.
+	Put(ctx context.Context, data []byte) (Ref, error)
+	// Create starts a body that is too large for memory.
+	Create(ctx context.Context) (Writer, error)
+	// Open opens a body for reading. A body that is not there: an error that
+	// wraps fs.ErrNotExist. One that fails its checksum: wraps ErrCorrupt, from Open or from the read that sees it.
+	Open(ctx context.Context, ref Ref) (Reader, error)
+	// Delete gives the space back, at once or (packs) when enough of its
+	// neighbours went too. Deleting twice does no harm.
+	Delete(ctx context.Context, refs ...Ref) error
+	// Close waits for running writes.
+	Close() error
+}
+
+// Writer streams one body. Exactly one of Commit and Abort ends it; Abort after Commit is a no-op.
+type Writer interface {
+	io.Writer
+	Commit() (Ref, error) // durable when it returns
+	Abort()
+}
+
+// Reader reads a body; safe for concurrent ReadAt. Every octet handed out was verified.
+type Reader interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
+}

@@ -1,0 +1,106 @@
+// Package db is the SQL seam: the only package that knows which engine runs
+// below (SQLite now, PostgreSQL later), how commits are grouped and how
+// schemas grow. It knows nothing of mail.
+//
+// Writers hand a function to Update. One goroutine runs all waiting functions
+// in one SQL transaction, each in its own savepoint, commits once (one fsync)
+// and then answers them all: group commit. A function that fails is rolled
+// back alone. Functions must be short (no I/O but SQL, no blocking): they run
+// one after another.
+//
+// Readers use View: a read-only connection from a small pool with a snapshot
+// for the length of the call. Long scans page, so that the WAL can reset.
+package db
+
+import "context"
+
+// Config chooses the engine and its named limits. The zero value of each field
+// means the default in brackets.
+type Config struct {
+	Path          string // file of the SQLite database; "" is not allowed
+	Readers       int    // read connections [4]
+	CacheKB       int    // page cache of the writer in KiB [16384]; each reader has a quarter
+	BatchMax      int    // functions in one commit at most [256]
+	CheckpointKB  int    // WAL size at which the writer checkpoints, in KiB [16384]
+	BusyTimeoutMS int    // [10000]
+	NoSync        bool   // tests only: synchronous=OFF
+}
+
+// DB is an open database. Safe for concurrent use.
+type DB struct{ sqlite }
+
+// Step is one migration; steps are numbered from 1 by their place. Forward only.
+type Step string
+
+// Open opens or creates the database, sets the pragmas of storage.md §9.3 and
+// starts the writer. Close drains it.
+func Open(ctx context.Context, cfg Config) (*DB, error) { return open(ctx, cfg) }
+
+// Migrate brings component's tables from their recorded version to
+// len(steps), all in one transaction. A recorded version above len(steps) is
+// an error: the program is older than its data.
+func (d *DB) Migrate(ctx context.Context, component string, steps []Step) error {
+	return d.migrate(ctx, component, steps)
+}
+
+// Update runs fn in the writer. It returns nil only when the transaction that
+// holds fn's work is durable. If committed is not nil the writer calls it
+// after the durable commit, before any later transaction begins and before
+// Update returns, in commit order: the place to update memory that mirrors
+// the tables. fn and committed run on the writer's goroutine and must not
+// call Update or View. If ctx ends before fn has started, fn never runs; once
+// it has started, Update waits for the outcome.
+func (d *DB) Update(ctx context.Context, fn func(*Tx) error, committed func()) error {
+	return d.update(ctx, fn, committed)
+}
+
+// View runs fn with a read-only connection and one snapshot.
+func (d *DB) View(ctx context.Context, fn func(*Conn) error) error { return d.view(ctx, fn) }
+
+// Checkpointed, Stats and Vacuum: see sqlite.go.
+
+// Tx is a Conn that may write. Valid only during fn.
+type Tx struct{ Conn }
+
+// Conn runs statements. Statements are prepared once per connection and cached
+// by their text, so SQL must be a constant. Not safe for concurrent use.
+//
+//	found, err := c.Row(sqlFind, db.Int(acct), db.Text(name)).Scan(&id, &blob)
+//	for r, err := range c.Rows(sqlList, db.Int(acct)) { r.Int(0); r.Text(1); r.Bytes(2) }
+//	n, err := c.Exec(sqlDelete, db.Int(acct))
+type Conn struct{ conn }
+
+// Value is one bound argument. Int, Text, Blob, Null and Bool make them; they do not allocate.
+type Value struct {
+	kind uint8
+	i    int64
+	s    string
+	b    []byte
+}
+
+// Int binds an integer.
+func Int[T ~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64](v T) Value {
+	return Value{kind: 1, i: int64(v)}
+}
+
+// Text binds a string.
+func Text(s string) Value { return Value{kind: 2, s: s} }
+
+// Blob binds bytes; nil binds NULL, an empty non-nil slice an empty blob.
+func Blob(b []byte) Value {
+	if b == nil {
+		return Value{}
+	}
+	return Value{kind: 3, b: b}
+}
+
+// Null binds NULL.
+func Null() Value { return Value{} }
+
+// Bool binds 0 or 1.
+func Bool(v bool) Value {
+	if v {
+		return Value{kind: 1, i: 1}
+	}
+	return Value{kind: 1}
+}

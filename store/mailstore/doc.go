@@ -1,0 +1,19 @@
+// Package mailstore keeps mailboxes and messages of the accounts of a cell:
+// names, UIDs, flags, modseqs, quota, ACL, metadata, bodies, search
+// (RFC 9051, 7162, 8474, 9208, 4314, 5464).
+//
+// It is not the directory (addresses, credentials) and knows no protocol.
+//
+// Guarantees. There is one write path, Update: what its function did is one
+// durable commit together with its neighbours' (group commit), or nothing. The
+// epoch of the ticket is checked in the same transaction. Commit assigns the
+// account's next modseq to all rows the function touched, updates the shared
+// mailbox indexes in memory and then tells the watchers. After a crash at any
+// line nothing acknowledged is missing, UIDs and modseqs only grow, every row
+// has its body. There is one news path, Watch.
+//
+// Concurrency. Store and Box are safe for concurrent use. A Tx lives in its
+// function only. A View belongs to one session.
+//
+// Errors that may be said aloud are *mail.Error; all others are transient.
+package mailstore
