@@ -18,12 +18,15 @@ import "context"
 // means the default in brackets.
 type Config struct {
 	Path          string // file of the SQLite database; "" is not allowed
-	Readers       int    // read connections [4]
-	CacheKB       int    // page cache of the writer in KiB [16384]; each reader has a quarter
+	Readers       int    // read connections, opened when first needed [4]
+	CacheKB       int    // page cache of the writer in KiB [8192]; each reader has a quarter
 	BatchMax      int    // functions in one commit at most [256]
 	CheckpointKB  int    // WAL size at which the writer checkpoints, in KiB [16384]
-	BusyTimeoutMS int    // [10000]
+	BusyTimeoutMS int    // wait for locks of another process, in ms [10000]
 	NoSync        bool   // tests only: synchronous=OFF
+
+	vfs       string // tests only: name of a registered SQLite VFS without shared memory; no readers then
+	syncLevel string // tests only: "NORMAL" for the negative control
 }
 
 // DB is an open database. Safe for concurrent use.
@@ -50,14 +53,22 @@ func (d *DB) Migrate(ctx context.Context, component string, steps []Step) error 
 // the tables. fn and committed run on the writer's goroutine and must not
 // call Update or View. If ctx ends before fn has started, fn never runs; once
 // it has started, Update waits for the outcome.
+//
+// fn may run again: when the commit of a shared transaction fails, its members
+// are run singly. So fn sets what it captures and never adds to it. An error
+// of fn rolls back fn's work alone; it is reported after the commit of the
+// neighbours whose rows fn may have seen, so "already there" is durable too. A
+// panic in fn is such an error. An error that comes from the commit means: the
+// outcome is not known before the next start.
 func (d *DB) Update(ctx context.Context, fn func(*Tx) error, committed func()) error {
 	return d.update(ctx, fn, committed)
 }
 
-// View runs fn with a read-only connection and one snapshot.
+// View runs fn with a read-only connection and one snapshot, taken by the
+// first statement. When ctx ends, the running statement stops with an error
+// that wraps ctx.Err(). A View inside a View takes a second connection: it
+// works (after a short wait a spare connection is opened), but don't.
 func (d *DB) View(ctx context.Context, fn func(*Conn) error) error { return d.view(ctx, fn) }
-
-// Checkpointed, Stats and Vacuum: see sqlite.go.
 
 // Tx is a Conn that may write. Valid only during fn.
 type Tx struct{ Conn }

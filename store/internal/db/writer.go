@@ -1,0 +1,396 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// A request is one Update on its way. Its state decides the race between a
+// caller whose context ends and the writer who is about to run it.
+type request struct {
+	fn        func(*Tx) error
+	committed func()
+	err       error
+	state     atomic.Int32
+	done      chan struct{} // capacity 1: answering never blocks the writer
+}
+
+const (
+	waiting int32 = iota
+	started
+	abandoned
+)
+
+// writer owns the writing connection. Its goroutine runs all waiting
+// functions in one transaction and commits once: group commit.
+type writer struct {
+	cfg     Config
+	tx      *Tx
+	n       counters
+	free    sync.Pool // *request
+	wake    chan struct{}
+	stopped chan struct{}
+
+	mu     sync.Mutex
+	queue  []*request
+	closed bool
+
+	// Only the writer's goroutine touches these.
+	batch     []*request // tried in the running transaction, in order
+	spare     []*request // backing store of the queue that was taken before
+	taken     []*request // taken from the queue, not yet tried
+	inTx      bool
+	kept      int // members of batch whose work is in the running transaction
+	last      int // size of the batch before
+	walPages  int
+	nextCkpt  int // WAL pages at which to try the next checkpoint
+	statsTime time.Time
+}
+
+func (w *writer) start(cfg Config, tx *Tx) {
+	w.cfg = cfg
+	w.tx = tx
+	w.free.New = func() any { return &request{done: make(chan struct{}, 1)} }
+	w.wake = make(chan struct{}, 1)
+	w.stopped = make(chan struct{})
+	w.nextCkpt = w.checkpointPages()
+	// The hook replaces SQLite's own checkpointing inside COMMIT: ours runs after the callers got their answer.
+	w.tx.h.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error { w.walPages = pages; return nil })
+	w.gauge()
+	go w.run()
+}
+
+func (w *writer) checkpointPages() int { return max(w.cfg.CheckpointKB/(pageSize/1024), 16) }
+
+// update is DB.Update.
+func (s *sqlite) update(ctx context.Context, fn func(*Tx) error, committed func()) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w := &s.writer
+	r := w.free.Get().(*request)
+	r.fn, r.committed, r.err = fn, committed, nil
+	r.state.Store(waiting)
+	if !w.push(r) {
+		return ErrClosed
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		if r.state.CompareAndSwap(waiting, abandoned) {
+			return ctx.Err() // the writer still holds r and drops it
+		}
+		<-r.done
+	}
+	err := r.err
+	r.fn, r.committed = nil, nil
+	w.free.Put(r)
+	return err
+}
+
+func (w *writer) push(r *request) bool {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return false
+	}
+	w.queue = append(w.queue, r)
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (w *writer) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.queue)
+}
+
+// pop returns the next request that still wants to run, nil if none waits.
+func (w *writer) pop() *request {
+	for {
+		if len(w.taken) == 0 {
+			w.mu.Lock()
+			w.taken, w.queue = w.queue, w.spare[:0]
+			w.mu.Unlock()
+			w.spare = w.taken
+			if len(w.taken) == 0 {
+				return nil
+			}
+		}
+		r := w.taken[0]
+		w.taken[0] = nil
+		w.taken = w.taken[1:]
+		if r.state.CompareAndSwap(waiting, started) {
+			return r
+		}
+	}
+}
+
+// close lets the writer finish what waits, then closes its connection.
+func (w *writer) close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	<-w.stopped
+	w.tx.h.WALHook(nil)
+	_, _, err := w.tx.h.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
+	if errors.Is(err, sqlite3.BUSY) {
+		err = nil // another process reads; the WAL stays and is read at the next start
+	}
+	return errors.Join(err, w.tx.close())
+}
+
+// run is the writer's goroutine.
+func (w *writer) run() {
+	ended := false
+	defer func() {
+		if !ended { // a function called runtime.Goexit, as t.Fatal does
+			go w.revive()
+			return
+		}
+		close(w.stopped)
+	}()
+	for {
+		if w.gather() {
+			continue
+		}
+		w.mu.Lock()
+		end := w.closed && len(w.queue) == 0
+		w.mu.Unlock()
+		if end {
+			ended = true
+			return
+		}
+		<-w.wake
+	}
+}
+
+// revive answers those who were in the batch when the writer's goroutine was ended, and goes on.
+func (w *writer) revive() {
+	w.rollback()
+	for _, r := range w.batch {
+		r.err = errors.New("db: a function ended the writer's goroutine")
+	}
+	w.finish()
+	w.run()
+}
+
+// gather runs one transaction with everyone who waits now or comes while it
+// runs. It reports whether there was anything to do.
+//
+// At the end it lets others run once if this or the last batch was shared: the
+// callers the last commit woke are then about to queue again, and one more
+// member costs far less than one more commit. A lone client never waits.
+func (w *writer) gather() bool {
+	yielded := false
+	for len(w.batch) < w.cfg.BatchMax {
+		r := w.pop()
+		if r == nil {
+			if yielded || len(w.batch) >= w.last || w.last < 2 {
+				break
+			}
+			yielded = true
+			runtime.Gosched()
+			continue
+		}
+		w.try(r)
+	}
+	if len(w.batch) == 0 {
+		w.last = 0
+		return false
+	}
+	w.last = len(w.batch)
+	w.finish()
+	w.tend()
+	return true
+}
+
+// try runs r inside the running transaction, or begins one. A member that
+// finds work of others there is wrapped in a savepoint; the first one is not:
+// if it fails the whole transaction goes.
+func (w *writer) try(r *request) {
+	w.batch = append(w.batch, r)
+	if !w.inTx {
+		if r.err = w.exec("BEGIN IMMEDIATE"); r.err != nil {
+			return
+		}
+		w.inTx, w.kept = true, 0
+	}
+	shared := w.kept > 0
+	if shared {
+		if r.err = w.exec("SAVEPOINT s"); r.err != nil {
+			w.replay()
+			return
+		}
+	}
+	r.err = w.call(r.fn)
+	w.tx.settle()
+	switch {
+	case w.tx.h.GetAutocommit(): // SQLite itself rolled back: disk full, I/O error, no memory
+		w.inTx = false
+		if r.err == nil {
+			r.err = errors.New("db: transaction ended inside an update")
+		}
+		if shared {
+			w.replay()
+		}
+	case r.err == nil:
+		w.kept++
+		if shared && w.exec("RELEASE s") != nil {
+			w.replay()
+		}
+	case shared:
+		if w.exec("ROLLBACK TO s") != nil || w.exec("RELEASE s") != nil {
+			w.replay()
+		}
+	default:
+		w.rollback()
+	}
+}
+
+// call runs fn and turns a panic into an error.
+func (w *writer) call(fn func(*Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("db: panic in update: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn(w.tx)
+}
+
+// finish commits what batch did and answers everyone in it.
+func (w *writer) finish() {
+	if w.inTx {
+		begin := time.Now()
+		err := w.exec("COMMIT")
+		if err != nil {
+			err = fmt.Errorf("db: commit: %w", err)
+			w.rollback()
+			if len(w.batch) > 1 {
+				w.replay()
+				return
+			}
+			if r := w.batch[0]; r.err == nil {
+				r.err = err
+			}
+		} else {
+			w.inTx = false
+			w.n.commits.Add(1)
+			w.n.commitNanos.Add(int64(time.Since(begin)))
+		}
+	}
+	for _, r := range w.batch {
+		w.n.updates.Add(1)
+		if r.err == nil && r.committed != nil {
+			r.err = announce(r.committed)
+		}
+		if r.err != nil {
+			w.n.failed.Add(1)
+		}
+	}
+	for i, r := range w.batch {
+		r.done <- struct{}{}
+		w.batch[i] = nil
+	}
+	w.batch = w.batch[:0]
+}
+
+// announce calls a committed callback. The work is durable whatever it does.
+func announce(committed func()) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("db: panic after commit: %v\n%s", p, debug.Stack())
+		}
+	}()
+	committed()
+	return nil
+}
+
+// replay gives every member of a transaction that was lost as a whole one of
+// its own, in the same order, so that one poisonous member fails alone.
+func (w *writer) replay() {
+	w.rollback()
+	members := append([]*request(nil), w.batch...)
+	for i, r := range members {
+		w.n.replays.Add(1)
+		w.batch = w.batch[:0]
+		r.err = nil
+		w.try(r)
+		w.finish()
+		members[i] = nil
+	}
+}
+
+// rollback ends the running transaction if there is one.
+func (w *writer) rollback() {
+	w.tx.settle()
+	if !w.tx.h.GetAutocommit() {
+		w.exec("ROLLBACK")
+	}
+	w.inTx, w.kept = false, 0
+}
+
+func (w *writer) exec(sql string) error {
+	_, err := w.tx.Exec(sql)
+	return err
+}
+
+// tend does the writer's housework between two transactions.
+func (w *writer) tend() {
+	if w.walPages >= w.nextCkpt {
+		w.checkpoint()
+	}
+	if time.Since(w.statsTime) > statsEvery {
+		w.gauge()
+	}
+}
+
+// checkpoint copies the WAL into the database file. Readers that hold old
+// snapshots can keep it from finishing; then the next try comes a quarter
+// later, and when the WAL is four times too large we wait for the readers.
+func (w *writer) checkpoint() {
+	begin, limit := time.Now(), w.checkpointPages()
+	mode := sqlite3.CHECKPOINT_PASSIVE
+	if w.walPages >= 4*limit {
+		mode = sqlite3.CHECKPOINT_RESTART
+		w.tx.h.BusyTimeout(restartPatience)
+		defer w.tx.h.BusyTimeout(time.Duration(w.cfg.BusyTimeoutMS) * time.Millisecond)
+	}
+	pages, copied, err := w.tx.h.WALCheckpoint("main", mode)
+	w.n.checkpoints.Add(1)
+	w.n.checkpointNanos.Add(int64(time.Since(begin)))
+	w.nextCkpt = limit
+	if err != nil || copied < pages {
+		w.nextCkpt = max(limit, w.walPages+limit/4)
+	}
+}
+
+// restartPatience bounds how long all writes wait for the readers that keep an
+// oversized WAL from being reset.
+const restartPatience = 500 * time.Millisecond
+
+// gauge refreshes the page counts of Stats.
+func (w *writer) gauge() {
+	var pages, free int64
+	w.tx.Row("PRAGMA page_count").Scan(&pages)
+	w.tx.Row("PRAGMA freelist_count").Scan(&free)
+	w.n.pages.Store(pages)
+	w.n.freePages.Store(free)
+	w.statsTime = time.Now()
+}
