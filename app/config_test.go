@@ -1,0 +1,71 @@
+package app
+
+import (
+	"bytes"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"text/template"
+)
+
+func rendered(t *testing.T, v templateValues) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := template.Must(template.New("").Parse(configTemplate)).Execute(&b, v); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// What the file shows behind "#" must be what happens without it.
+func TestTemplateShowsTheDefaults(t *testing.T) {
+	t.Parallel()
+	b := rendered(t, templateValues{Hostname: "localhost"})
+	uncommented := regexp.MustCompile(`(?m)^#([a-z_0-9]+ = )`).ReplaceAll(b, []byte("$1"))
+	c, err := parseConfig("t.toml", uncommented)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := defaults(); !reflect.DeepEqual(*c, d) {
+		t.Errorf("template shows\n%+v\ndefaults are\n%+v", *c, d)
+	}
+	for _, k := range configKeys() {
+		if lineOf(uncommented, k) == 0 {
+			t.Errorf("%s is not in the template", k)
+		}
+	}
+}
+
+func TestConfigMistakesNameThePlace(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ in, want string }{
+		{"[node]\nhostnam = \"a.b\"\n", "t.toml:2: node.hostnam: there is no such key; did you mean node.hostname?"},
+		{"[listen]\nimap = \"x\"\n", "t.toml:2: listen.imap: "},
+		{"[listen]\n\nimap = 70000\n", "t.toml:3: listen.imap: port 70000"},
+		{"[log]\nlevel = \"loud\"\n", `t.toml:2: log.level: "loud" is unknown; right is "debug"`},
+		{"[store]\ndefault_quota = \"5XB\"\n", `t.toml:2: store.default_quota: `},
+		{"[imap]\nidle_timeout = \"5 parsecs\"\n", `t.toml:2: imap.idle_timeout: `},
+		{"[http]\nmetrics_from = [\"10.0.0.0/99\"]\n", `t.toml:2: http.metrics_from: "10.0.0.0/99" is no network`},
+		{"[node\n", "t.toml:1: "},
+	} {
+		_, err := parseConfig("t.toml", []byte(c.in))
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%q:\n got %v\nwant %s…", c.in, err, c.want)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]int64{"0": 0, "17": 17, "5GB": 5e9, "64KiB": 65536, "1 MB": 1e6, "2gib": 2 << 30} {
+		if n, err := ParseSize(in); err != nil || n != want {
+			t.Errorf("%s: %d %v", in, n, err)
+		}
+	}
+	for _, in := range []string{"", "GB", "-1", "5XB", "1.5GB", "99999999999TB"} {
+		if n, err := ParseSize(in); err == nil {
+			t.Errorf("%s: %d, want an error", in, n)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package app
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	_ "embed"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"text/template"
+	"time"
+
+	"bahnpost/mail"
+)
+
+//go:embed bahnpost.toml.tmpl
+var configTemplate string
+
+type templateValues struct {
+	Hostname   string
+	Loopback   bool
+	PortOffset int
+}
+
+// InitOptions are the flags of "bahnpost init".
+type InitOptions struct {
+	Domain, Hostname string
+	Loopback         bool
+	PortOffset       int
+}
+
+// WriteInit writes dir/bahnpost.toml and a self-signed certificate. A
+// directory that already has a configuration is refused.
+func WriteInit(dir string, o InitOptions) error {
+	if _, err := mail.ParseDomain(o.Domain); err != nil {
+		return fmt.Errorf("--domain %q: %w", o.Domain, err)
+	}
+	if _, err := mail.ParseDomain(o.Hostname); err != nil {
+		return fmt.Errorf("--hostname %q: %w", o.Hostname, err)
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, ConfigFile)
+	if _, err := os.Stat(path); err == nil {
+		return fmt.Errorf("%s is already there; init starts only in a new directory", path)
+	}
+	var b bytes.Buffer
+	if err := template.Must(template.New(ConfigFile).Parse(configTemplate)).Execute(&b, templateValues{o.Hostname, o.Loopback, o.PortOffset}); err != nil {
+		return err
+	}
+	if _, err := parseConfig(path, b.Bytes()); err != nil {
+		return err
+	}
+	if err := writeSelfSigned(filepath.Join(dir, "tls"), o.Hostname, o.Loopback); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b.Bytes(), 0o640)
+}
+
+// selfSignedFor is how long the first certificate lasts: long enough to be
+// forgotten by tests, short enough that doctor's warning comes up in real use.
+const selfSignedFor = 825 * 24 * time.Hour
+
+func writeSelfSigned(dir, hostname string, loopback bool) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return err
+	}
+	t := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: hostname}, DNSNames: []string{hostname},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(selfSignedFor),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true, IsCA: true,
+	}
+	if loopback {
+		t.DNSNames = append(t.DNSNames, "localhost")
+		t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	priv, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
+		os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: priv}), 0o600))
+}
+
+// NewPassword returns a random password of 20 letters and digits (over 100 bits).
+func NewPassword() string { return rand.Text()[:20] }
