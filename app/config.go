@@ -13,6 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"bahnpost/mail"
+	"bahnpost/serve/admin"
 )
 
 // ConfigFile is the name of the configuration within a node's directory.
@@ -149,30 +150,10 @@ type Size int64
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Size) UnmarshalText(b []byte) error {
-	n, err := ParseSize(string(b))
+	n, err := admin.ParseSize(string(b))
 	*s = Size(n)
 	return err
 }
-
-// ParseSize reads "5GB" (powers of 1000), "5GiB" (powers of 1024) or plain octets.
-func ParseSize(text string) (int64, error) {
-	t := strings.ToUpper(strings.TrimSpace(text))
-	bad := fmt.Errorf("%q is no size; right is for example \"5GB\", \"64KiB\" or \"0\"", text)
-	i := strings.IndexFunc(t, func(r rune) bool { return r < '0' || r > '9' })
-	unit := ""
-	if i >= 0 {
-		t, unit = t[:i], strings.TrimSpace(t[i:])
-	}
-	n, err := strconv.ParseInt(t, 10, 64)
-	factor, ok := sizeUnits[unit]
-	if err != nil || !ok || n > (1<<62)/factor {
-		return 0, bad
-	}
-	return n * factor, nil
-}
-
-var sizeUnits = map[string]int64{"": 1, "B": 1, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12,
-	"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 
 // ConfigError is a mistake in the configuration: where, and what would be right.
 type ConfigError struct {

@@ -1,0 +1,79 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+
+	"bahnpost/mail"
+	"bahnpost/store/mailstore"
+)
+
+// CheckLine is one line of a check's answer: progress, a problem, or the end.
+type CheckLine struct {
+	Problem string         `json:"problem,omitempty"`
+	Account mail.AccountID `json:"account,omitempty"`
+	Mailbox int64          `json:"mailbox,omitempty"`
+	UID     uint32         `json:"uid,omitempty"`
+	Fatal   bool           `json:"fatal,omitempty"`
+
+	CheckedSoFar int64 `json:"checked_so_far,omitempty"`
+	Total        int64 `json:"total,omitempty"`
+
+	Done     bool  `json:"done,omitempty"`
+	Problems int   `json:"problems,omitempty"`
+	Checked  int64 `json:"checked,omitempty"`
+}
+
+// progressEvery bounds how often progress is said.
+const progressEvery = 200 * time.Millisecond
+
+// check verifies every invariant and streams what it finds.
+func (a *API) check(w http.ResponseWriter, r *http.Request) (any, error) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc := json.NewEncoder(w)
+	flush := http.NewResponseController(w)
+	var mu sync.Mutex
+	var checked, total int64
+	last := time.Now()
+	say := func(l CheckLine) {
+		mu.Lock()
+		defer mu.Unlock()
+		enc.Encode(l)
+		flush.Flush()
+	}
+	opts := mailstore.CheckOptions{Bodies: r.URL.Query().Get("bodies") != "false", Progress: func(done, of int64) {
+		checked, total = done, of
+		if time.Since(last) > progressEvery {
+			last = time.Now()
+			say(CheckLine{CheckedSoFar: done, Total: of})
+		}
+	}}
+	problems := 0
+	for p, err := range a.cfg.Mailstore.Check(r.Context(), opts) {
+		if err != nil {
+			_, refusal := a.refusal(r, err)
+			p = mailstore.Problem{Text: "the check itself failed: " + refusal.Error, Fatal: true}
+		}
+		problems++
+		say(CheckLine{Problem: p.Text, Account: p.Account, Mailbox: int64(p.Mailbox), UID: uint32(p.UID), Fatal: p.Fatal})
+	}
+	problems += a.checkAccounts(r, say)
+	say(CheckLine{Done: true, Problems: problems, Checked: max(checked, total)})
+	return nil, nil
+}
+
+// checkAccounts verifies that each account of the directory has its mail store account.
+func (a *API) checkAccounts(r *http.Request, say func(CheckLine)) (problems int) {
+	for acc, err := range a.cfg.Directory.Accounts(r.Context()) {
+		if err == nil {
+			_, err = a.cfg.Mailstore.Account(r.Context(), acc.ID)
+		}
+		if err != nil {
+			problems++
+			say(CheckLine{Problem: acc.Address.String() + " has no mailboxes: " + err.Error(), Account: acc.ID, Fatal: true})
+		}
+	}
+	return problems
+}
