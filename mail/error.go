@@ -47,10 +47,11 @@ const (
 	Moved                     // account lives elsewhere; ask the router again
 	Conflict                  // compare-and-swap lost; transient
 	Corrupt                   // stored data failed its checksum; transient for the sender, alarm for us
+	Loop                      // mail goes in circles; permanent
 )
 
 var permanent = [...]bool{NoSuchAccount: true, NoSuchMailbox: true, MailboxExists: true, NoSuchMessage: true,
-	TooLarge: true, Policy: true, AuthFailed: true, Disabled: true, NoPermission: true, BadInput: true, Corrupt: false}
+	TooLarge: true, Policy: true, AuthFailed: true, Disabled: true, NoPermission: true, BadInput: true, Corrupt: false, Loop: true}
 
 // Permanent reports whether trying again is pointless. An error that does not
 // say so is transient: the house never bounces mail because of its own bugs.

@@ -15,6 +15,7 @@ type Envelope struct {
 	// hop repeats nothing on our behalf (an SMTP client that never got its
 	// 250 may send again; that duplicate is its business, RFC 5321 §6.1).
 	ID   string
+	Ref  string // this mail's name in logs and in Received; never a key
 	From ReversePath
 	To   []Recipient
 
@@ -60,4 +61,7 @@ type Recipient struct {
 type Receipt struct {
 	To  Address
 	Err error // nil: delivered, durable. See Permanent.
+
+	Mailbox string // for the log: where it was put, "" if the door doesn't tell
+	UID     uint32 // for the log
 }
