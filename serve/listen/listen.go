@@ -2,7 +2,17 @@
 // (implicit and STARTTLS, certificates re-read on demand), PROXY protocol, the
 // shared login dialogue (Gate), the register of sessions, and drain.
 //
-// It speaks no mail protocol itself. Safe for concurrent use.
+// It speaks no mail protocol itself: protocols implement Handler, and the words
+// in which a connection over the limit is refused come with the Endpoint. It
+// knows no account store: Gate asks a Directory, an interface that app fills.
+//
+// Nothing here survives a crash or needs to: the register, the counters and
+// the cache of verified logins begin empty.
+//
+// Server and Gate are safe for concurrent use. A Conn belongs to its handler's
+// goroutine, except that the register may cancel it at any time. Lock order:
+// none nests; Server.mu, Gate's cache and throttle locks are leaves, never
+// held over I/O, hashing or a call of Directory.
 package listen
 
 import (
@@ -10,6 +20,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"bahnpost/home"
@@ -18,6 +29,9 @@ import (
 
 // Handler serves one connection until it ends. ctx is cancelled with cause
 // ErrDraining when the node wants to stop: say goodbye in the protocol's words.
+// A Read that waits at that moment fails with os.ErrDeadlineExceeded, and so
+// does each later one, whatever deadline is set: a session needs no goroutine
+// to watch ctx. The connection is closed when Serve returns.
 type Handler interface {
 	Serve(ctx context.Context, c *Conn)
 }
@@ -35,74 +49,157 @@ type Endpoint struct {
 	Implicit bool   // TLS from the first octet
 	Proxy    bool   // expect PROXY protocol from trusted networks
 	Handler  Handler
+
+	// TooMany is the line, CRLF included, that says in the protocol's words
+	// that there are too many connections ("421 4.3.2 …", "* BYE …"). Empty,
+	// or with Implicit: the connection is closed without a word.
+	TooMany string
 }
 
 // Config has a working zero value; defaults in brackets.
 type Config struct {
-	TLS              *tls.Config   // nil: no TLS offered
-	MaxConns         int           // [20000] per endpoint
-	MaxConnsPerIP    int           // [1000]; loopback is not counted
-	AllowPlaintext   bool          // plaintext login allowed on loopback connections without TLS
-	HandshakeTimeout time.Duration // [30s]
-	Log              *slog.Logger
+	// TLS is the base of each endpoint's configuration; nil: no TLS offered.
+	// NextProtos, MinVersion (at least 1.2) and the cipher list are set here.
+	// Give certificates by GetCertificate if they may change.
+	TLS              *tls.Config
+	MaxConns         int            // [20000] per endpoint
+	MaxConnsPerIP    int            // [1000] per IPv4 address or IPv6 /64, over all endpoints; loopback is not counted
+	AllowPlaintext   bool           // plaintext login allowed on loopback connections without TLS
+	HandshakeTimeout time.Duration  // [30s] for a TLS handshake, and for a PROXY header
+	TrustedProxies   []netip.Prefix // who may send PROXY headers [loopback]
+	Log              *slog.Logger   // [discards]
+}
+
+// Defaults of Config.
+const (
+	DefaultMaxConns         = 20000
+	DefaultMaxConnsPerIP    = 1000
+	DefaultHandshakeTimeout = 30 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	if c.MaxConns <= 0 {
+		c.MaxConns = DefaultMaxConns
+	}
+	if c.MaxConnsPerIP <= 0 {
+		c.MaxConnsPerIP = DefaultMaxConnsPerIP
+	}
+	if c.HandshakeTimeout <= 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
+	}
+	if c.TrustedProxies == nil {
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
 }
 
 // Server runs endpoints.
 type Server struct{ server }
 
 // New returns a Server; nothing listens yet.
-func New(cfg Config) *Server { panic("contract") }
+func New(cfg Config) *Server {
+	s := new(Server)
+	s.init(cfg)
+	return s
+}
 
 // Listen binds an endpoint now (errors name the address) and serves it when Run runs.
-func (s *Server) Listen(e Endpoint) (net.Addr, error) { panic("contract") }
+func (s *Server) Listen(e Endpoint) (net.Addr, error) {
+	ln, err := net.Listen("tcp", e.Addr)
+	if err != nil {
+		return nil, err // net.OpError names the address
+	}
+	if err := s.ListenOn(e, ln); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return ln.Addr(), nil
+}
 
-// Run accepts until ctx ends, then stops accepting, cancels the sessions with ErrDraining and waits for them at most grace.
-func (s *Server) Run(ctx context.Context, grace time.Duration) error { panic("contract") }
+// ListenOn is Listen on a listener that exists already: socket activation,
+// Unix sockets, tests. Run closes it.
+func (s *Server) ListenOn(e Endpoint, ln net.Listener) error {
+	p, err := s.newPort(e)
+	if err != nil {
+		return err
+	}
+	p.ln = ln
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ports = append(s.ports, p)
+	return nil
+}
 
-// Kick ends all sessions of an account with ErrKicked.
-func (s *Server) Kick(a mail.AccountID) int { panic("contract") }
+// Run accepts until ctx ends, then stops accepting, cancels the sessions with
+// ErrDraining and waits for them at most grace. Sessions that are still there
+// then lose their connections; the error says how many. Call it once.
+func (s *Server) Run(ctx context.Context, grace time.Duration) error { return s.run(ctx, grace) }
 
-// Sessions lists the live sessions.
-func (s *Server) Sessions() []SessionInfo { panic("contract") }
+// ServeConn serves a connection that somebody else accepted, as if e had
+// accepted it, and returns when it has ended. It needs no Run.
+func (s *Server) ServeConn(e Endpoint, nc net.Conn) error {
+	p, err := s.newPort(e)
+	if err != nil {
+		nc.Close()
+		return err
+	}
+	s.mu.Lock()
+	s.guests = append(s.guests, p)
+	s.mu.Unlock()
+	s.wg.Add(1)
+	p.accepted.Add(1)
+	p.open.Add(1)
+	s.serve(p, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.guests {
+		if s.guests[i] == p {
+			s.guests = append(s.guests[:i], s.guests[i+1:]...)
+			break
+		}
+	}
+	return nil
+}
+
+// Kick ends all sessions of an account with ErrKicked and returns how many there were.
+func (s *Server) Kick(a mail.AccountID) int {
+	n := 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.login.Account == a && a != 0 {
+			c.end(ErrKicked)
+			n++
+		}
+	}
+	return n
+}
+
+// Sessions lists the live sessions, in no order.
+func (s *Server) Sessions() []SessionInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]SessionInfo, 0, len(s.conns))
+	for c := range s.conns {
+		out = append(out, SessionInfo{ID: c.ID(), Protocol: c.Protocol(), Remote: c.ip, Login: c.login.Address.String(),
+			Account: c.login.Account, Since: time.Unix(c.since, 0), TLS: c.secure.Load()})
+	}
+	return out
+}
 
 // SessionInfo describes a live session.
 type SessionInfo struct {
-	ID, Protocol, Remote, Login string
-	Account                     mail.AccountID
-	Since                       time.Time
-	TLS                         bool
+	ID       string         `json:"id"`
+	Protocol string         `json:"protocol"`
+	Remote   string         `json:"remote"`
+	Login    string         `json:"login"`
+	Account  mail.AccountID `json:"account"`
+	Since    time.Time      `json:"since"`
+	TLS      bool           `json:"tls"`
 }
-
-// Conn is an accepted connection. It costs little when idle: it has no read
-// buffer of its own. Read and Write as net.Conn.
-type Conn struct {
-	net.Conn
-	connState
-}
-
-// ID names the session in logs; unique in the process's life.
-func (c *Conn) ID() string { panic("contract") }
-
-// Protocol is the endpoint's.
-func (c *Conn) Protocol() string { panic("contract") }
-
-// RemoteIP is the client's address (the PROXY header's, if trusted), without port or zone.
-func (c *Conn) RemoteIP() string { panic("contract") }
-
-// TLSState is nil without TLS.
-func (c *Conn) TLSState() *tls.ConnectionState { panic("contract") }
-
-// CanStartTLS reports whether STARTTLS may be offered (TLS configured, not yet on).
-func (c *Conn) CanStartTLS() bool { panic("contract") }
-
-// StartTLS shakes hands. The caller has already thrown away what the client sent in clear behind STARTTLS.
-func (c *Conn) StartTLS(ctx context.Context) error { panic("contract") }
-
-// MayLogin reports whether credentials may cross this connection: TLS is on, or loopback with AllowPlaintext.
-func (c *Conn) MayLogin() bool { panic("contract") }
-
-// Bind records in the register who logged in (and unbinds with a zero Login: UNAUTHENTICATE).
-func (c *Conn) Bind(l Login) { panic("contract") }
 
 // Login is a verified identity and where it lives.
 type Login struct {
@@ -114,9 +211,11 @@ type Login struct {
 // Directory is what the Gate needs to know of accounts.
 type Directory interface {
 	// Verify checks a password (slow hash); login is an address or, in a one-domain system, a local part.
-	// Wrong or unknown: kind AuthFailed (same text, similar time). Disabled: kind Disabled.
+	// Wrong or unknown: kind AuthFailed (same text, similar time). Disabled: kind Disabled. With AuthFailed
+	// the account may be told (0 if unknown): it is not said aloud, it lets Forget find what failed.
 	Verify(ctx context.Context, login, password string) (mail.AccountID, mail.Address, error)
 	// SCRAM returns stored SCRAM-SHA-256 keys; ok false if the account has none (unknown accounts get stable fakes by the caller).
+	// Disabled: the keys and kind Disabled, which is told only after the proof.
 	SCRAM(ctx context.Context, login string) (_ SCRAMKeys, ok bool, err error)
 	Placement(ctx context.Context, a mail.AccountID) (home.Placement, error)
 }
@@ -129,50 +228,3 @@ type SCRAMKeys struct {
 	Iterations           int
 	StoredKey, ServerKey []byte
 }
-
-// GateConfig has a working zero value; defaults in brackets.
-type GateConfig struct {
-	CacheFor                          time.Duration // verified logins remembered [5m]
-	CacheSize                         int           // [50000]
-	HashConcurrency                   int           // slow hashes at once [2 × GOMAXPROCS]; others wait up to HashWait
-	HashWait                          time.Duration // [10s]; then kind Unavailable
-	FailuresPerAccount, FailuresPerIP int           // within Window before answers become AuthThrottled [10, 100]; loopback IPs are not throttled by IP
-	Window                            time.Duration // [5m]
-	Log                               *slog.Logger
-}
-
-// Gate is the login dialogue shared by all protocols: cache, throttle, bounded hashing, SASL.
-type Gate struct{ gate }
-
-// NewGate returns a Gate over d.
-func NewGate(d Directory, cfg GateConfig) *Gate { panic("contract") }
-
-// Password verifies LOGIN / USER+PASS. Errors: AuthFailed, AuthThrottled, Disabled, Unavailable, or internal.
-func (g *Gate) Password(ctx context.Context, c *Conn, login, password string) (Login, error) {
-	panic("contract")
-}
-
-// Mechanisms lists the SASL mechanisms for this connection, strongest first; empty if MayLogin is false
-// (SCRAM-SHA-256-PLUS only over TLS).
-func (g *Gate) Mechanisms(c *Conn) []string { panic("contract") }
-
-// Begin starts a SASL exchange. Unknown mechanism: kind BadInput.
-func (g *Gate) Begin(ctx context.Context, c *Conn, mechanism string) (*Exchange, error) {
-	panic("contract")
-}
-
-// Exchange is a SASL conversation (RFC 4422), octets without base64.
-type Exchange struct{ exchange }
-
-// Next takes the client's response (nil: no initial response) and returns the next challenge, or done.
-// When done, challenge may still hold additional data for the client (SCRAM's server-final): protocols that
-// cannot carry data with success send it as a challenge and expect an empty response.
-func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error) {
-	panic("contract")
-}
-
-// Login is valid after done.
-func (x *Exchange) Login() Login { panic("contract") }
-
-// Forget drops cached logins of an account after a password change.
-func (g *Gate) Forget(a mail.AccountID) { panic("contract") }

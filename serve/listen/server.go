@@ -1,0 +1,282 @@
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// Times of the accept loop and of the end.
+const (
+	maxAcceptPause = time.Second     // after accept errors (no file descriptors left)
+	lastWords      = 2 * time.Second // for handlers after their connection was cut
+	refuseTimeout  = time.Second     // to write TooMany
+	ipv6Site       = 64              // prefix length that counts as one client
+	idBase         = 36              // of session ids
+	idRoom         = 1 << 20         // ids a second before two starts could give the same one
+)
+
+// server is the inside of Server.
+type server struct {
+	cfg    Config
+	nextID atomic.Uint64
+	wg     sync.WaitGroup // connections
+
+	mu     sync.Mutex
+	ports  []*port
+	guests []*port // of ServeConn
+	conns  map[*Conn]struct{}
+	perIP  map[netip.Addr]int32
+	ending bool
+}
+
+// port is a bound endpoint with its counters.
+type port struct {
+	Endpoint
+	ln  net.Listener
+	tls *tls.Config
+
+	open, accepted, refused, tlsFailed, proxyFailed, panics atomic.Int64
+}
+
+func (s *server) init(cfg Config) {
+	s.cfg = cfg.withDefaults()
+	s.conns = make(map[*Conn]struct{})
+	s.perIP = make(map[netip.Addr]int32)
+	// Ids of two runs of one node should differ in the log.
+	s.nextID.Store(uint64(time.Now().Unix()) * idRoom)
+}
+
+func (s *server) newPort(e Endpoint) (*port, error) {
+	if e.Handler == nil {
+		return nil, fmt.Errorf("listen: endpoint %s %s has no handler", e.Protocol, e.Addr)
+	}
+	p := &port{Endpoint: e}
+	if s.cfg.TLS != nil {
+		p.tls = portTLS(s.cfg.TLS, e.Protocol)
+	} else if e.Implicit {
+		return nil, fmt.Errorf("listen: endpoint %s %s wants TLS, but there is no certificate", e.Protocol, e.Addr)
+	}
+	return p, nil
+}
+
+func (s *server) run(ctx context.Context, grace time.Duration) error {
+	s.mu.Lock()
+	ports := s.ports
+	s.mu.Unlock()
+	var loops sync.WaitGroup
+	for _, p := range ports {
+		loops.Go(func() { s.accept(ctx, p) })
+	}
+	<-ctx.Done()
+	for _, p := range ports {
+		p.ln.Close()
+	}
+	loops.Wait()
+	return s.drain(grace)
+}
+
+// drain asks all sessions to end, waits, and cuts those that stay.
+func (s *server) drain(grace time.Duration) error {
+	gone := make(chan struct{})
+	s.mu.Lock()
+	s.ending = true
+	for c := range s.conns {
+		c.end(ErrDraining)
+	}
+	s.mu.Unlock()
+	go func() {
+		s.wg.Wait()
+		close(gone)
+	}()
+	if waitFor(gone, grace) {
+		return nil
+	}
+	s.mu.Lock()
+	left := len(s.conns)
+	for c := range s.conns {
+		c.base.Close()
+	}
+	s.mu.Unlock()
+	waitFor(gone, lastWords)
+	return fmt.Errorf("listen: %d sessions did not end within %v and were cut", left, grace)
+}
+
+func waitFor(gone <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-gone:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// accept is the loop of one port.
+func (s *server) accept(ctx context.Context, p *port) {
+	var pause time.Duration
+	for {
+		nc, err := p.ln.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+				return
+			}
+			// Out of descriptors or memory, or the client gave up: never stop
+			// listening, but do not spin either.
+			pause = min(max(2*pause, 5*time.Millisecond), maxAcceptPause)
+			s.cfg.Log.Warn("accept failed", "protocol", p.Protocol, "addr", p.Addr, "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			continue
+		}
+		pause = 0
+		p.accepted.Add(1)
+		if p.open.Add(1) > int64(s.cfg.MaxConns) {
+			s.refuse(p, nc, "connections of the endpoint")
+			p.open.Add(-1)
+			continue
+		}
+		s.wg.Add(1)
+		go s.serve(p, nc)
+	}
+}
+
+// refuse tells a client that there is no room. It does not wait for it.
+func (s *server) refuse(p *port, nc net.Conn, limit string) {
+	p.refused.Add(1)
+	s.cfg.Log.Warn("connection refused", "protocol", p.Protocol, "remote", nc.RemoteAddr().String(), "limit", limit)
+	if p.TooMany != "" && !p.Implicit {
+		nc.SetWriteDeadline(time.Now().Add(refuseTimeout)) // a fresh socket's buffer takes a line at once
+		nc.Write([]byte(p.TooMany))
+	}
+	nc.Close()
+}
+
+// serve is a connection's life. The caller has counted it in wg and open.
+func (s *server) serve(p *port, nc net.Conn) {
+	defer s.wg.Done()
+	defer p.open.Add(-1)
+	defer nc.Close()
+	nc, err := s.proxied(p, nc)
+	if err != nil {
+		p.proxyFailed.Add(1)
+		s.cfg.Log.Warn("no valid PROXY header", "protocol", p.Protocol, "remote", nc.RemoteAddr().String(), "err", err)
+		return
+	}
+	c := s.newConn(p, nc)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	c.cancel = cancel
+	if !s.register(c) {
+		s.refuse(p, nc, "connections of the address")
+		return
+	}
+	defer s.unregister(c)
+	if p.Implicit {
+		if err := c.StartTLS(ctx); err != nil {
+			return // counted and logged there
+		}
+	}
+	s.handle(ctx, c)
+}
+
+// handle runs the handler; a panic is a bug that may cost one session, not the node.
+func (s *server) handle(ctx context.Context, c *Conn) {
+	defer c.Close()
+	defer func() {
+		if r := recover(); r != nil {
+			c.port.panics.Add(1)
+			s.cfg.Log.Error("session panicked", "session", c.ID(), "protocol", c.port.Protocol, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		}
+	}()
+	c.port.Handler.Serve(ctx, c)
+}
+
+// proxied reads the PROXY header where the endpoint expects one and the peer
+// is trusted. A peer that is not trusted is served as itself.
+func (s *server) proxied(p *port, nc net.Conn) (net.Conn, error) {
+	if !p.Proxy {
+		return nc, nil
+	}
+	peer, _ := addrOf(nc.RemoteAddr())
+	trusted := false
+	for _, n := range s.cfg.TrustedProxies {
+		trusted = trusted || n.Contains(peer)
+	}
+	if !trusted {
+		return nc, nil
+	}
+	pc := proxyproto.NewConn(nc, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(s.cfg.HandshakeTimeout))
+	if pc.ProxyHeader() == nil {
+		return nc, proxyproto.ErrNoProxyProtocol
+	}
+	return pc, nil
+}
+
+// register counts a connection; false: its address has too many, or we end.
+func (s *server) register(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !c.local() {
+		if int(s.perIP[c.site]) >= s.cfg.MaxConnsPerIP {
+			return false
+		}
+		s.perIP[c.site]++
+	}
+	s.conns[c] = struct{}{}
+	if s.ending {
+		c.end(ErrDraining)
+	}
+	return true
+}
+
+func (s *server) unregister(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if !c.local() {
+		if s.perIP[c.site]--; s.perIP[c.site] <= 0 {
+			delete(s.perIP, c.site)
+		}
+	}
+}
+
+// addrOf returns the IP of a network address; ok is false for what has none (Unix sockets, pipes).
+func addrOf(a net.Addr) (netip.Addr, bool) {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap().WithZone(""), true
+	}
+	if a != nil {
+		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+			return ap.Addr().Unmap().WithZone(""), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// siteOf is what counts as one client: an IPv4 address, or an IPv6 /64, which
+// is what one customer gets at least.
+func siteOf(a netip.Addr) netip.Addr {
+	if a.Is6() {
+		if p, err := a.Prefix(ipv6Site); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}
+
+func idText(id uint64) string { return strconv.FormatUint(id, idBase) }
