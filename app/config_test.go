@@ -55,4 +55,3 @@ func TestConfigMistakesNameThePlace(t *testing.T) {
 		}
 	}
 }
-

@@ -122,7 +122,7 @@ func (a *API) addAccount(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	password := ""
 	set(&password, in.Password)
-	if acc, err = a.create(r.Context(), acc, password); err != nil {
+	if acc, err = a.Create(r.Context(), acc, password); err != nil {
 		return nil, err
 	}
 	a.cfg.Log.Info("account added", "account", acc.Address.String(), "id", acc.ID)

@@ -22,9 +22,9 @@ import (
 // for group commit to gather them.
 const createConcurrency = 64
 
-// create makes an account usable: the directory reserves it, the mail store
+// Create makes an account usable: the directory stores it, the mail store
 // gets its mailboxes.
-func (a *API) create(ctx context.Context, acc directory.Account, password string) (directory.Account, error) {
+func (a *API) Create(ctx context.Context, acc directory.Account, password string) (directory.Account, error) {
 	acc, err := a.cfg.Directory.AddAccount(ctx, acc, password)
 	if err != nil {
 		return acc, err

@@ -1,0 +1,120 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+
+	"bahnpost/mail"
+	"bahnpost/serve/admin"
+	"bahnpost/store"
+	"bahnpost/store/blob"
+	"bahnpost/store/directory"
+	"bahnpost/store/mailstore"
+)
+
+// storeDir and socketName are the fixed names within a node's directory.
+const (
+	storeDir   = "store"
+	socketName = "admin.sock"
+)
+
+// SocketPath is where a running node's admin API listens.
+func SocketPath(dir string) string { return filepath.Join(dir, socketName) }
+
+// floor is the storage floor: what remembers.
+type floor struct {
+	store     *store.Store
+	directory *directory.Directory
+	mailstore *mailstore.Store
+}
+
+// openFloor opens the store below dir; only one process can.
+func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger) (*floor, error) {
+	f := &floor{}
+	var err error
+	f.store, err = store.Open(ctx, store.Config{Dir: filepath.Join(dir, storeDir),
+		DB: store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{}})
+	if err != nil {
+		return nil, err
+	}
+	f.directory, err = directory.New(ctx, f.store.DB, directory.Config{DetailSeparator: c.Mail.DetailSeparator})
+	if err == nil {
+		f.mailstore, err = mailstore.New(ctx, f.store.DB, f.store.Bodies, mailstore.Config{
+			InlineMax: int(c.Store.InlineMax), Compression: c.Store.Compression,
+			ExpungeHistory: c.Store.ExpungeHistory.D(), IndexMemory: int64(c.Store.IndexMemory),
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.store.Close())
+	}
+	return f, nil
+}
+
+func (f *floor) close() error { return f.store.Close() }
+
+// Offline is the admin API over a store that no node serves.
+type Offline struct {
+	API *admin.API
+	f   *floor
+}
+
+// OpenOffline opens dir's store in this process.
+func OpenOffline(ctx context.Context, dir, version, commit string) (*Offline, error) {
+	c, err := LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openFloor(ctx, dir, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	return &Offline{API: admin.New(adminConfig(f, c, slog.Default(), version, commit)), f: f}, nil
+}
+
+// Close closes the store.
+func (o *Offline) Close() error { return o.f.close() }
+
+func adminConfig(f *floor, c *Config, log *slog.Logger, version, commit string) admin.Config {
+	return admin.Config{Directory: f.directory, Mailstore: f.mailstore, Log: log, Version: version, Commit: commit,
+		DefaultQuota: int64(c.Store.DefaultQuota), QuotaWarn: c.Store.QuotaWarn}
+}
+
+// FirstAccounts makes the domain and the administrator of a new node, and
+// lets postmaster's and abuse's mail reach the administrator (RFC 5321 §4.5.1, RFC 2142). It returns the password.
+func FirstAccounts(ctx context.Context, dir, domain, address string) (password string, err error) {
+	a, err := mail.ParseAddress(address)
+	if err != nil {
+		return "", err
+	}
+	o, err := OpenOffline(ctx, dir, "", "")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	d, err := mail.ParseDomain(domain)
+	if err != nil {
+		return "", err
+	}
+	if err := o.f.directory.AddDomain(ctx, d); err != nil {
+		return "", err
+	}
+	if a.Domain != d {
+		if err := o.f.directory.AddDomain(ctx, a.Domain); err != nil {
+			return "", err
+		}
+	}
+	password = NewPassword()
+	if _, err := o.API.Create(ctx, directory.Account{Address: a, Role: "admin", Name: "Administrator"}, password); err != nil {
+		return "", err
+	}
+	for _, l := range []string{"postmaster", "abuse"} {
+		if l != a.Local {
+			if err := o.f.directory.AddAlias(ctx, l+"@"+d, []mail.Address{a}); err != nil {
+				return "", err
+			}
+		}
+	}
+	return password, nil
+}

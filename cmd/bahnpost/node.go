@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"bahnpost/app"
+	"bahnpost/serve/admin"
+)
+
+type initCmd struct {
+	Dir        string `arg:"" help:"The node's directory; is made."`
+	Domain     string `help:"First mail domain." required:""`
+	Hostname   string `help:"Full name of this machine." default:""`
+	Loopback   bool   `help:"Listen on 127.0.0.1 and ::1 only and allow plaintext login there."`
+	PortOffset int    `help:"Add N to every standard port." placeholder:"N"`
+	Admin      string `help:"Address of the first administrator." placeholder:"ADDRESS"`
+	JSON       bool   `name:"json" help:"Print JSON."`
+}
+
+func (c *initCmd) Run() error {
+	if c.Hostname == "" {
+		c.Hostname = "mx." + c.Domain
+	}
+	if c.Admin == "" {
+		c.Admin = "admin@" + c.Domain
+	}
+	o := app.InitOptions{Domain: c.Domain, Hostname: c.Hostname, Loopback: c.Loopback, PortOffset: c.PortOffset}
+	if err := app.WriteInit(c.Dir, o); err != nil {
+		return err
+	}
+	password, err := app.FirstAccounts(context.Background(), c.Dir, c.Domain, c.Admin)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(map[string]string{"dir": c.Dir, "admin": c.Admin, "password": password})
+	}
+	fmt.Printf("wrote %s/%s\nadministrator: %s\npassword:      %s\n\nstart it with: bahnpost serve %s\n", c.Dir, app.ConfigFile, c.Admin, password, c.Dir)
+	return nil
+}
+
+type serveCmd struct {
+	Dir string `arg:""`
+}
+
+func (c *serveCmd) Run() error { return serve(c.Dir, nil) }
+
+// serve runs a node until SIGTERM or SIGINT; SIGHUP re-reads.
+func serve(dir string, started func(*app.Node)) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	n, err := app.Start(ctx, dir, version, commit)
+	if err != nil {
+		return err
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	go func() {
+		for range hup {
+			n.Reload()
+		}
+	}()
+	if started != nil {
+		started(n)
+	}
+	return n.Run(ctx)
+}
+
+type demoCmd struct {
+	Dir        string `arg:"" default:"bahnpost-data"`
+	PortOffset int    `help:"Add N to every standard port." default:"10000" placeholder:"N"`
+}
+
+func (c *demoCmd) Run() error {
+	demo, err := app.PrepareDemo(context.Background(), c.Dir, c.PortOffset)
+	if err != nil {
+		return err
+	}
+	return serve(c.Dir, func(n *app.Node) { demo.Print(os.Stdout, n) })
+}
+
+type checkCmd struct {
+	Dir   string `arg:""`
+	Quick bool   `help:"Do not read the bodies."`
+	JSON  bool   `name:"json" help:"Print JSON lines."`
+}
+
+func (c *checkCmd) Run() error {
+	a, err := openAPI(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	resp, err := a.send("POST", fmt.Sprintf("/v1/check?bodies=%v", !c.Quick), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	problems, err := c.report(resp.Body)
+	if err != nil {
+		return err
+	}
+	if problems > 0 {
+		return exitError(1)
+	}
+	return nil
+}
+
+func (c *checkCmd) report(r io.Reader) (problems int, err error) {
+	dec := json.NewDecoder(r)
+	bar := newBar("checking")
+	for {
+		var l admin.CheckLine
+		if err := dec.Decode(&l); err != nil {
+			return 0, fmt.Errorf("the check ended early: %w", err)
+		}
+		if c.JSON {
+			json.NewEncoder(os.Stdout).Encode(l)
+		}
+		switch {
+		case l.Done:
+			bar.end()
+			if !c.JSON {
+				fmt.Printf("%d messages checked, %d problems\n", l.Checked, l.Problems)
+			}
+			return l.Problems, nil
+		case l.Problem == "":
+			bar.set(l.CheckedSoFar, l.Total)
+		case !c.JSON:
+			bar.end()
+			fmt.Printf("account %d mailbox %d uid %d: %s%s\n", l.Account, l.Mailbox, l.UID, map[bool]string{true: "FATAL: "}[l.Fatal], l.Problem)
+		}
+	}
+}
+
+type doctorCmd struct {
+	Dir  string `arg:""`
+	JSON bool   `name:"json" help:"Print JSON."`
+}
+
+func (c *doctorCmd) Run() error {
+	findings := app.Doctor(context.Background(), c.Dir)
+	if c.JSON {
+		if err := printJSON(findings); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range findings {
+			fmt.Printf("%-5s %-12s %s\n", f.Mark, f.Subject, f.Text)
+		}
+	}
+	for _, f := range findings {
+		if f.Mark == app.Bad {
+			return exitError(1)
+		}
+	}
+	return nil
+}
+
+type versionCmd struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+func (c *versionCmd) Run() error {
+	if c.JSON {
+		return printJSON(map[string]string{"version": version, "commit": commit})
+	}
+	fmt.Printf("bahnpost %s (%s)\n", version, commit)
+	return nil
+}
