@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,7 @@ const (
 	defaultOpenPacks  = 64        // descriptors
 	defaultBatchBytes = 8 << 20   // one write: bounds what a batch adds to the latency of its members
 	defaultRetire     = time.Minute
+	defaultGrace      = 24 * time.Hour
 	maxPutLimit       = 1 << 20 // the block table of a record is a fixed array
 	batchMax          = 256     // members of one batch; two buffers each must stay below IOV_MAX (1024)
 	shards            = 256     // directories for files of their own
@@ -34,6 +36,7 @@ type DirConfig struct {
 	OpenPacks  int           // pack files kept open for reading [64]
 	BatchBytes int           // bodies written and synced together, octets [8 MiB]
 	Retire     time.Duration // how long a compacted pack can still be opened by its old refs [1 min]
+	Grace      time.Duration // a body younger than this may still wait for its row [24 h]
 	NoSync     bool          // tests only
 
 	disk disk // tests only: the fault points
@@ -60,6 +63,8 @@ type Dir struct {
 	cfg     DirConfig
 	packs   committer
 	handles handles
+	solid   atomic.Bool // the file system can't punch holes: disk space tells nothing about dead records
+	chores  sync.Mutex  // one Sweep or Compact at a time; taken before mu
 
 	mu      sync.Mutex
 	closed  bool
@@ -76,6 +81,7 @@ func OpenDir(path string, cfg DirConfig) (*Dir, error) {
 	cfg.OpenPacks = cmp.Or(cfg.OpenPacks, defaultOpenPacks)
 	cfg.BatchBytes = cmp.Or(cfg.BatchBytes, defaultBatchBytes)
 	cfg.Retire = cmp.Or(cfg.Retire, defaultRetire)
+	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
 	cfg.disk.fill(cfg.NoSync)
 	d := &Dir{path: path, cfg: cfg, retired: make(map[uint64]*time.Timer)}
 	if err := d.layout(); err != nil {
@@ -89,6 +95,7 @@ func OpenDir(path string, cfg DirConfig) (*Dir, error) {
 	if len(nums) > 0 {
 		next = nums[len(nums)-1] + 1 // the newest pack is never removed, so numbers are never reused
 	}
+	d.solid.Store(!punches)
 	d.handles.init(d, cfg.OpenPacks)
 	d.packs.start(d, next)
 	return d, nil
@@ -251,10 +258,25 @@ func (d *Dir) bury(p place) error {
 	const page = 4096
 	from := (p.off + bodyOffset(p.length) + page - 1) &^ (page - 1)
 	to := (p.off + recordSize(p.length)) &^ (page - 1)
-	if to > from {
-		return punch(h.f, from, to-from)
+	if to <= from {
+		return nil
 	}
-	return nil
+	done, err := punch(h.f, from, to-from)
+	if !done {
+		d.solid.Store(true)
+	}
+	return err
+}
+
+// Stats is a snapshot of counters since OpenDir, for metrics.
+type Stats struct {
+	Puts    int64 // bodies put into packs
+	Batches int64 // syncs they took: Puts/Batches is the mean batch
+}
+
+// Stats returns the counters; cheap.
+func (d *Dir) Stats() Stats {
+	return Stats{Puts: d.packs.bodies.Load(), Batches: d.packs.batches.Load()}
 }
 
 // Close waits for running writes, also for open Writers. Readers stay usable.

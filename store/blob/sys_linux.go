@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// punches says whether punch can work at all.
+const punches = true
+
 // writeAll writes bufs one after another at off, with as few calls as possible.
 func writeAll(f *os.File, bufs [][]byte, off int64) error {
 	for len(bufs) > 0 {
@@ -57,13 +60,13 @@ func syncData(f *os.File) error {
 }
 
 // punch gives the disk blocks of a range back; it then reads as zeros. File
-// systems that cannot keep the space until compaction.
-func punch(f *os.File, off, n int64) error {
-	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+// systems that cannot (ok is false) keep the space until compaction.
+func punch(f *os.File, off, n int64) (ok bool, err error) {
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		return nil
+		return false, nil
 	}
-	return err
+	return true, err
 }
 
 // allocated is the disk space a file takes, in octets.
