@@ -5,8 +5,6 @@
 // No clock, goroutine, logger or config; not safe for concurrent use of one value.
 package message
 
-import "io"
-
 // Limits. Beyond them a message is still a message: deeper parts are leaves of
 // type application/octet-stream, further parts belong to the last one.
 const (
@@ -75,55 +73,10 @@ type Summary struct {
 	IsReplyOrForward bool     // RFC 5256 §2.1 found a re:/fw: or [fwd:] or (fwd)
 	SentDate         int64    // Date header as Unix seconds UTC; 0 and SentDateOK false if unusable
 	SentDateOK       bool
+	SentZone         int16 // minutes east of UTC that Date was written in (SEARCH SENTON compares the local date, RFC 9051 §6.4.4)
 	HasAttachment    bool
 	Preview          string // RFC 8970: from the first text part, whitespace folded, at most PreviewRunes runes
 }
-
-// Parser is a push parser: Write the message in any chunks, then Finish. It
-// keeps no body, only headers and (for the preview) a bounded start of the first text part.
-type Parser struct{ parser }
-
-// NewParser returns a Parser; Reset makes one ready for the next message.
-func NewParser() *Parser { return newParser() }
-
-// Write implements io.Writer; it never fails.
-func (p *Parser) Write(b []byte) (int, error) { return p.write(b) }
-
-// Finish ends the message. The Summary shares nothing with the Parser.
-func (p *Parser) Finish() *Summary { return p.finish() }
-
-// Parse is Parser over r.
-func Parse(r io.Reader) (*Summary, error) { return parse(r) }
-
-// Encode appends the compact stored form of s: a version octet, then the IMAP
-// ENVELOPE and BODYSTRUCTURE texts ready to send (RFC 9051 §7.5.2; they never
-// change once a message arrived), then the part table with offsets, then the rest.
-func (s *Summary) Encode(b []byte) []byte { return s.encode(b) }
-
-// Stored is an encoded Summary; its methods read single fields without decoding the rest and
-// without allocating. A damaged one yields ErrCorrupt from Decode and empty values from the others.
-type Stored []byte
-
-// Envelope returns the text of IMAP ENVELOPE: "(...)". Strings that need it are literals.
-func (e Stored) Envelope() []byte { return e.envelope() }
-
-// BodyStructure returns the text of IMAP BODYSTRUCTURE: "(...)".
-func (e Stored) BodyStructure() []byte { return e.bodyStructure() }
-
-// Body appends the text of IMAP BODY (without extension data).
-func (e Stored) Body(b []byte) []byte { return e.body(b) }
-
-// Root decodes the part tree (offsets, types, encodings, params).
-func (e Stored) Root() (*Part, error) { return e.root() }
-
-// Preview returns the preview text (UTF-8).
-func (e Stored) Preview() []byte { return e.preview() }
-
-// Decode decodes all.
-func (e Stored) Decode() (*Summary, error) { return e.decode() }
-
-// SortKeys returns what SORT and THREAD compare (RFC 5256 §2.1, §3; RFC 5957), without allocation where the field is ASCII.
-func (e Stored) SortKeys() SortKeys { return e.sortKeys() }
 
 // SortKeys are comparable by bytes (i;unicode-casemap applied already).
 type SortKeys struct {
@@ -132,47 +85,10 @@ type SortKeys struct {
 	DisplayFrom, DisplayTo []byte // RFC 5957 §3
 	SentDate               int64  // Unix seconds; 0 if unusable (then use INTERNALDATE)
 	SentDateOK             bool
+	SentZone               int16 // minutes east of UTC
+	HasAttachment          bool
 	IsReplyOrForward       bool
 	MessageID              []byte
-}
-
-// Find returns the part that an IMAP section part specifier (1-based numbers, RFC 9051 §6.4.5) names, nil if there is none.
-// For a message/rfc822 part numbers go on inside it. An empty path is the root.
-func (p *Part) Find(path []int) *Part { return p.find(path) }
-
-// Fields iterates over the header fields of raw header bytes (up to the empty
-// line): name as written, raw value with folding, and the whole field's octets.
-func Fields(header []byte, yield func(name string, value, whole []byte) bool) { fields(header, yield) }
-
-// DecodeHeader decodes encoded-words (RFC 2047, RFC 2231 language) and 8-bit text of an
-// unfolded value to UTF-8; unknown charsets stay as they are. Result is NFC.
-func DecodeHeader(raw string) string { return decodeHeader(raw) }
-
-// ParseAddressList parses an address header value leniently.
-func ParseAddressList(raw string) []Address { return parseAddressList(raw) }
-
-// Decoder undoes a Content-Transfer-Encoding (BASE64, QUOTED-PRINTABLE,
-// 7BIT/8BIT/BINARY; X-UUENCODE where possible), leniently. ok is false for an
-// unknown encoding (RFC 3516 §4.3 UNKNOWN-CTE).
-func Decoder(encoding string, r io.Reader) (_ io.Reader, ok bool) { return decoder(encoding, r) }
-
-// CharsetReader converts to UTF-8; unknown charsets pass 7-bit and replace the
-// rest. Aliases that real mail uses (cp932, ks_c_5601, x-unknown, utf-7 …) are known.
-func CharsetReader(charset string, r io.Reader) io.Reader { return charsetReader(charset, r) }
-
-// KnownCharset reports whether a charset name is known (IMAP BADCHARSET).
-func KnownCharset(charset string) bool { return knownCharset(charset) }
-
-// Fold is the comparison form of text for SEARCH and SORT: i;unicode-casemap
-// (RFC 5051): titlecase mapping and decomposition. Appends to b.
-func Fold(b []byte, s string) []byte { return fold(b, s) }
-
-// Texts walks the searchable text of a message: every header field (decoded,
-// Part 0 path), and of each text/* part (decoded charset, HTML stripped to its
-// text) and each attachment's file name. r is the whole message, s its summary.
-// yield gets UTF-8, possibly in several chunks per part; it may return false to stop.
-func Texts(r io.ReaderAt, root *Part, yield func(kind TextKind, field string, text []byte) bool) error {
-	return texts(r, root, yield)
 }
 
 // TextKind says where a text comes from.

@@ -1,0 +1,124 @@
+package message
+
+import (
+	"io"
+)
+
+// Decoder undoes a Content-Transfer-Encoding (BASE64, QUOTED-PRINTABLE,
+// 7BIT/8BIT/BINARY; X-UUENCODE where possible), leniently. ok is false for an
+// unknown encoding (RFC 3516 §4.3 UNKNOWN-CTE); the octets come unchanged then.
+func Decoder(encoding string, r io.Reader) (_ io.Reader, ok bool) {
+	switch upper(encoding) {
+	case "7BIT", "8BIT", "BINARY", "":
+		return r, true
+	case "BASE64":
+		return &chunkReader{r: r, step: new(base64Step).step}, true
+	case "QUOTED-PRINTABLE":
+		return &chunkReader{r: r, step: new(qpStep).step}, true
+	case "X-UUENCODE", "X-UUE", "UUENCODE":
+		return &chunkReader{r: r, step: new(uuStep).step}, true
+	}
+	return r, false
+}
+
+// chunkReader applies step to blocks of r. step appends to dst what src decodes to; it keeps
+// what it can't decode yet, and decodes all with last set.
+type chunkReader struct {
+	r    io.Reader
+	step func(dst, src []byte, last bool) []byte
+	in   []byte
+	out  []byte
+	off  int
+	err  error
+}
+
+const decodeBlock = 16 << 10
+
+// Read implements io.Reader.
+func (c *chunkReader) Read(b []byte) (int, error) {
+	for c.off == len(c.out) {
+		if c.err != nil {
+			return 0, c.err
+		}
+		if len(b) == 0 {
+			return 0, nil
+		}
+		if c.in == nil {
+			c.in = make([]byte, decodeBlock)
+		}
+		n, err := c.r.Read(c.in)
+		c.err = err
+		c.off = 0
+		c.out = c.step(c.out[:0], c.in[:n], err != nil)
+	}
+	n := copy(b, c.out[c.off:])
+	c.off += n
+	return n, nil
+}
+
+// base64Step decodes RFC 2045 §6.8: octets outside of the alphabet are ignored, padding
+// ends a quantum, more may follow.
+type base64Step struct {
+	acc uint32
+	n   uint // digits in acc
+}
+
+// base64Table maps an octet to its digit; 64 others, 65 padding.
+var base64Table = makeBase64Table() //house: constant
+
+func makeBase64Table() (t [256]byte) {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for i := range t {
+		t[i] = 64
+	}
+	for i := 0; i < 64; i++ {
+		t[digits[i]] = byte(i)
+	}
+	t['='] = 65
+	return t
+}
+
+func (s *base64Step) step(dst, src []byte, last bool) []byte {
+	for i := 0; i < len(src); {
+		if s.n == 0 {
+			for i+4 <= len(src) {
+				a, b, c, d := base64Table[src[i]], base64Table[src[i+1]], base64Table[src[i+2]], base64Table[src[i+3]]
+				if a|b|c|d >= 64 {
+					break
+				}
+				dst = append(dst, a<<2|b>>4, b<<4|c>>2, c<<6|d)
+				i += 4
+			}
+			if i == len(src) {
+				break
+			}
+		}
+		switch v := base64Table[src[i]]; {
+		case v < 64:
+			s.acc = s.acc<<6 | uint32(v)
+			if s.n++; s.n == 4 {
+				dst = append(dst, byte(s.acc>>16), byte(s.acc>>8), byte(s.acc))
+				s.acc, s.n = 0, 0
+			}
+		case v == 65:
+			dst = s.flush(dst)
+		}
+		i++
+	}
+	if last {
+		dst = s.flush(dst)
+	}
+	return dst
+}
+
+// flush writes the octets of an incomplete quantum.
+func (s *base64Step) flush(dst []byte) []byte {
+	switch s.n {
+	case 2:
+		dst = append(dst, byte(s.acc>>4))
+	case 3:
+		dst = append(dst, byte(s.acc>>10), byte(s.acc>>2))
+	}
+	s.acc, s.n = 0, 0
+	return dst
+}

@@ -1,0 +1,188 @@
+package message
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	textChunk = 32 << 10 // octets read and yielded at a time
+	maxWord   = 1 << 10  // a chunk ends between words if they are not longer
+)
+
+// Texts walks the searchable text of a message: every header field (decoded, of the outermost
+// message), and of each text/* part (decoded charset, HTML stripped to its text) and each
+// attachment's file name. The header fields of nested messages come as BodyText, one a piece.
+// r is the whole message, root its part tree.
+// yield gets valid UTF-8, possibly in several chunks per part; a chunk ends at white space unless a
+// word is longer than 1 KB, a part with a line end. Text is only valid during the call. yield may return false to stop.
+func Texts(r io.ReaderAt, root *Part, yield func(kind TextKind, field string, text []byte) bool) error {
+	w := textWalk{r: r, yield: yield}
+	w.header(root, HeaderText)
+	w.part(root)
+	return w.err
+}
+
+type textWalk struct {
+	r     io.ReaderAt
+	yield func(TextKind, string, []byte) bool
+	buf   []byte
+	chunk textChunks
+	stop  bool
+	err   error
+}
+
+func (w *textWalk) fail(err error) {
+	if err != nil && err != io.EOF {
+		w.err, w.stop = err, true
+	}
+}
+
+// header yields the fields of a message's header.
+func (w *textWalk) header(p *Part, kind TextKind) {
+	n := int(min(p.BodyStart-p.HeaderStart, MaxHeaderBytes))
+	if w.stop || n <= 0 {
+		return
+	}
+	if cap(w.buf) < n {
+		w.buf = make([]byte, max(n, 8<<10))
+	}
+	b := w.buf[:n]
+	if got, err := w.r.ReadAt(b, p.HeaderStart); got < n {
+		w.fail(err)
+		b = b[:got]
+	}
+	Fields(b, func(name string, v, _ []byte) bool {
+		text := DecodeHeader(unfold(string(v)))
+		w.stop = !w.yield(kind, lower(name), []byte(text))
+		return !w.stop
+	})
+}
+
+func lower(s string) string {
+	switch s {
+	case "From":
+		return "from"
+	case "To":
+		return "to"
+	case "Subject":
+		return "subject"
+	case "Received":
+		return "received"
+	}
+	return strings.ToLower(s)
+}
+
+// part yields the texts of one part and those inside; the depth is bounded by MaxDepth.
+func (w *textWalk) part(p *Part) {
+	if w.stop {
+		return
+	}
+	if n := p.fileName(); n != "" && p.Type != "MULTIPART" {
+		if w.stop = !w.yield(FileName, "", []byte(DecodeHeader(n))); w.stop {
+			return
+		}
+	}
+	switch {
+	case p.Type == "MULTIPART":
+		for _, c := range p.Parts {
+			w.part(c)
+		}
+	case p.Inner != nil:
+		w.header(p.Inner, BodyText)
+		w.part(p.Inner)
+	case p.Type == "TEXT":
+		w.fail(w.chunk.textOf(p, io.NewSectionReader(w.r, p.BodyStart, p.End-p.BodyStart), func(b []byte) bool {
+			w.stop = !w.yield(BodyText, "", b)
+			return !w.stop
+		}))
+	}
+}
+
+// textChunks turns what a reader gives into chunks of valid UTF-8 that end between words.
+type textChunks struct {
+	guess bool
+	buf   []byte
+	html  stripper
+}
+
+// textOf yields the decoded text of a text part whose encoded octets r has.
+func (c *textChunks) textOf(part *Part, r io.Reader, yield func([]byte) bool) error {
+	r, _ = Decoder(part.Encoding, r)
+	name := param(part.Params, "CHARSET")
+	k, _ := charset(name)
+	if c.guess = k == charsetGuess; k != charsetUTF8 && !c.guess {
+		r = CharsetReader(name, r)
+	}
+	if part.Subtype != "HTML" && part.Subtype != "XHTML" {
+		return c.copy(r, yield)
+	}
+	c.html = stripper{yield: yield, out: c.html.out[:0], hold: c.html.hold[:0]}
+	err := c.copy(r, c.html.write)
+	c.html.close()
+	return err
+}
+
+func (c *textChunks) copy(r io.Reader, yield func([]byte) bool) error {
+	if c.buf == nil {
+		c.buf = make([]byte, textChunk)
+	}
+	n := 0 // octets in buf
+	for {
+		k, err := r.Read(c.buf[n : len(c.buf)-1])
+		n += k
+		if err != nil {
+			if n > 0 && c.buf[n-1] != '\n' {
+				c.buf[n] = '\n'
+				n++
+			}
+			if n > 0 {
+				c.emit(c.buf[:n], yield)
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			return err
+		}
+		if n < len(c.buf)-1-maxWord {
+			continue
+		}
+		end := cutWord(c.buf[:n])
+		if !c.emit(c.buf[:end], yield) {
+			return nil
+		}
+		n = copy(c.buf, c.buf[end:n])
+	}
+}
+
+// cutWord is where to end a chunk: behind the last white space, else behind the last whole rune.
+func cutWord(b []byte) int {
+	if i := bytes.LastIndexAny(b[len(b)-maxWord:], " \n"); i >= 0 {
+		return len(b) - maxWord + i + 1
+	}
+	for i := 1; i < utf8.UTFMax; i++ {
+		if c := b[len(b)-i]; c < utf8.RuneSelf {
+			break
+		} else if utf8.RuneStart(c) {
+			if !utf8.FullRune(b[len(b)-i:]) {
+				return len(b) - i
+			}
+			break
+		}
+	}
+	return len(b)
+}
+
+// emit yields b as valid UTF-8.
+func (c *textChunks) emit(b []byte, yield func([]byte) bool) bool {
+	if !utf8.Valid(b) {
+		if c.guess {
+			b = toUTF8("", b)
+		} else {
+			b = bytes.ToValidUTF8(b, []byte("\ufffd"))
+		}
+	}
+	return yield(b)
+}
