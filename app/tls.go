@@ -9,7 +9,9 @@ import (
 )
 
 // certificates hands out the current certificate; load replaces it.
-type certificates struct{ current atomic.Pointer[tls.Certificate] }
+type certificates struct {
+	current atomic.Pointer[tls.Certificate]
+}
 
 // load reads the PEM files again; on an error the old certificate stays.
 func (c *certificates) load(dir string, t TLSConfig) error {

@@ -1,0 +1,38 @@
+package app
+
+import (
+	"context"
+
+	"bahnpost/flow/intake"
+	"bahnpost/home"
+	"bahnpost/mail"
+	"bahnpost/store/directory"
+)
+
+// The adapters let neighbours meet: each gives one room the small interface
+// that another declared. They hold no state and decide nothing.
+
+// resolver answers intake from the directory.
+type resolver struct{ d *directory.Directory }
+
+func (r resolver) Resolve(ctx context.Context, a mail.Address) ([]mail.Recipient, error) {
+	res, err := r.d.Resolve(ctx, a)
+	return res.Recipients, err
+}
+
+// doors shows intake the router.
+type doors struct{ r *home.Router }
+
+func (d doors) Door(ctx context.Context, a mail.AccountID) (intake.Door, int64, error) {
+	door, epoch, err := d.r.Door(ctx, a)
+	if err != nil {
+		return nil, 0, err
+	}
+	return doorway{door}, int64(epoch), nil
+}
+
+type doorway struct{ home.Door }
+
+func (d doorway) Deliver(ctx context.Context, env *mail.Envelope, body intake.Body, epoch int64) []mail.Receipt {
+	return d.Door.Deliver(ctx, env, body, home.Epoch(epoch))
+}

@@ -1,0 +1,203 @@
+// Package app builds a node from its configuration: it reads, checks, opens
+// the floors from the bottom up, lets neighbours meet, starts, reloads and
+// drains in reverse. It is the only package that knows everybody.
+//
+// A Node's methods are safe for concurrent use. Two nodes fit in one process.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bahnpost/flow/intake"
+	"bahnpost/home"
+	"bahnpost/home/cell"
+	"bahnpost/obs"
+	"bahnpost/serve/admin"
+	"bahnpost/serve/listen"
+)
+
+// Node is one running process's worth of mail system.
+type Node struct {
+	dir       string
+	cfg       atomic.Pointer[Config]
+	log       *slog.Logger
+	level     *slog.LevelVar
+	metrics   *obs.Metrics
+	floor     *floor
+	certs     certificates
+	gate      *listen.Gate
+	server    *listen.Server
+	admin     *admin.API
+	adminSock net.Listener
+	listening []Listening
+	draining  atomic.Bool
+}
+
+// Listening is an address that the node serves.
+type Listening struct {
+	Protocol, Addr string
+	Implicit       bool
+}
+
+// Start opens everything and binds every address, but accepts only in Run.
+func Start(ctx context.Context, dir, version, commit string) (_ *Node, err error) {
+	c, err := LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{dir: dir, level: new(slog.LevelVar), metrics: obs.NewMetrics(version, commit)}
+	n.cfg.Store(c)
+	n.level.Set(logLevels[c.Log.Level])
+	n.log = obs.NewLog(os.Stderr, c.Log.Format == "json", n.level)
+	if err := n.certs.load(dir, c.TLS); err != nil {
+		return nil, err
+	}
+	if n.floor, err = openFloor(ctx, dir, c, n.log); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.floor.close())
+		}
+	}()
+	if err := n.openDoors(version, commit); err != nil {
+		return nil, err
+	}
+	n.observe()
+	n.log.Info("started", "version", version, "commit", commit, "hostname", c.Node.Hostname, "pid", os.Getpid())
+	return n, nil
+}
+
+// openDoors builds the floors above the store and binds the addresses.
+func (n *Node) openDoors(version, commit string) error {
+	c := n.cfg.Load()
+	f := n.floor
+	n.gate = listen.NewGate(accounts{f.directory}, listen.GateConfig{
+		CacheFor: c.Login.CacheFor.D(), HashConcurrency: c.Login.HashConcurrency,
+		FailuresPerAccount: c.Login.FailuresPerAccount, FailuresPerIP: c.Login.FailuresPerIP, Window: c.Login.FailureWindow.D(), Log: n.log,
+	})
+	local := cell.New(f.mailstore, f.directory, cell.Config{Hostname: c.Node.Hostname, IgnoreDetails: !c.Mail.DetailToMailbox})
+	router := home.NewRouter(f.directory, map[home.ID]home.Door{home.Local: local})
+	in := intake.New(intake.Config{Hostname: c.Node.Hostname, AnySender: !c.Mail.OwnSenderOnly}, resolver{f.directory}, local, doors{router})
+
+	proxies, err := parseNets(c.Listen.ProxyFrom)
+	if err != nil {
+		return err
+	}
+	n.server = listen.New(listen.Config{TLS: n.certs.config(), MaxConns: c.Listen.MaxConns, MaxConnsPerIP: c.Listen.MaxConnsPerIP,
+		AllowPlaintext: c.Login.PlaintextOnLoopback, TrustedProxies: proxies, Log: n.log})
+	ac := adminConfig(f, c, n.log, version, commit)
+	ac.Sessions, ac.Kick, ac.Forget = n.server.Sessions, n.server.Kick, n.gate.Forget
+	n.admin = admin.New(ac)
+	if err := n.bind(handlers(n, c, in, version)); err != nil {
+		return err
+	}
+	return n.bindAdmin()
+}
+
+// bind listens on every address. A machine without IPv6 (or without one of the
+// addresses) goes on with the others, as long as each protocol has one.
+func (n *Node) bind(handlers map[string]listen.Handler) error {
+	c := n.cfg.Load()
+	bound := map[string]bool{}
+	var skipped []error
+	for _, e := range c.Listen.endpoints() {
+		h := handlers[e.protocol]
+		addr, err := n.server.Listen(listen.Endpoint{Protocol: e.protocol, Addr: e.addr, Implicit: e.implicit, Proxy: len(c.Listen.ProxyFrom) > 0, Handler: h})
+		switch {
+		case err == nil:
+			bound[e.protocol] = true
+			n.listening = append(n.listening, Listening{e.protocol, addr.String(), e.implicit})
+		case noSuchAddress(err):
+			skipped = append(skipped, err)
+			n.log.Warn("address left out", "protocol", e.protocol, "addr", e.addr, "err", err)
+		default:
+			return fmt.Errorf("%s: %w", e.protocol, err)
+		}
+	}
+	for _, e := range c.Listen.endpoints() {
+		if !bound[e.protocol] {
+			return fmt.Errorf("%s: no address could be bound: %w", e.protocol, errors.Join(skipped...))
+		}
+	}
+	return nil
+}
+
+// bindAdmin listens on the local socket. A socket file that nobody answers is what a killed node left.
+func (n *Node) bindAdmin() (err error) {
+	path := SocketPath(n.dir)
+	if isRunning(n.dir) {
+		return fmt.Errorf("%s answers already", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	old := setUmask(0o177)
+	n.adminSock, err = net.Listen("unix", path)
+	setUmask(old)
+	return err
+}
+
+// Listening lists what Start bound.
+func (n *Node) Listening() []Listening { return slices.Clone(n.listening) }
+
+// Admin is the administration API, as on the local socket.
+func (n *Node) Admin() http.Handler { return n.admin }
+
+// Run serves until ctx ends, then drains: no new connections, sessions say
+// goodbye within drain_grace, the store finishes and closes.
+func (n *Node) Run(ctx context.Context) error {
+	back, stopBack := context.WithCancel(context.Background())
+	g, gctx := errgroup.WithContext(ctx)
+	adminServer := &http.Server{Handler: n.admin, ReadHeaderTimeout: 10 * time.Second}
+	g.Go(func() error {
+		if err := adminServer.Serve(n.adminSock); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		defer adminServer.Close()
+		defer n.draining.Store(true)
+		return n.server.Run(gctx, n.cfg.Load().Node.DrainGrace.D())
+	})
+	g.Go(func() error {
+		<-gctx.Done()
+		n.draining.Store(true)
+		return nil
+	})
+	worked := make(chan error, 1)
+	go func() { worked <- n.floor.mailstore.Run(back) }()
+	err := g.Wait()
+	stopBack()
+	if e := <-worked; e != nil && !errors.Is(e, context.Canceled) {
+		err = errors.Join(err, e)
+	}
+	err = errors.Join(err, n.floor.close())
+	n.log.Info("stopped", "err", err)
+	return err
+}
+
+// Close ends a node that never ran.
+func (n *Node) Close() error { return errors.Join(n.adminSock.Close(), n.floor.close()) }
+
+// ready says whether the node can serve: not draining, and the store takes commits.
+func (n *Node) ready() error {
+	if n.draining.Load() {
+		return listen.ErrDraining
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return n.floor.store.DB.Ping(ctx)
+}
