@@ -10,12 +10,13 @@ import (
 // Bounds of the Deflater.
 const (
 	deflateDict  = 8 << 10  // what the stateless compressor can look back to
+	deflateRest  = 1 << 10  // of it that a waiting session keeps: enough for the words of IMAP
 	deflateChunk = 16 << 10 // clear octets compressed at once; bounds the memory in use while writing
 )
 
 // Deflater writes a raw DEFLATE stream as RFC 4978 §3 wants: each Write ends with a sync flush, so that the
 // client can read all of it. Between writes it holds only the last 8 KB of clear text, the
-// dictionary of the next, and nothing after Idle. Put a buffer before it: a write costs 5 octets. Not safe for concurrent use.
+// dictionary of the next, and 1 KB after Rest. Put a buffer before it: a write costs 5 octets. Not safe for concurrent use.
 type Deflater struct {
 	dst  io.Writer
 	dict []byte
@@ -60,8 +61,12 @@ func (d *Deflater) remember(chunk []byte) {
 	d.dict = append(d.dict, chunk...)
 }
 
-// Idle gives the dictionary back. What follows compresses a little worse.
-func (d *Deflater) Idle() { d.dict = nil }
+// Rest gives back all but the end of the dictionary, for a session that waits. What follows compresses a little worse.
+func (d *Deflater) Rest() {
+	if n := len(d.dict); cap(d.dict) > deflateRest {
+		d.dict = append(make([]byte, 0, deflateRest), d.dict[max(0, n-deflateRest):]...)
+	}
+}
 
 type deflateBuffer struct{ b []byte }
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// RFC 4978 §3: what was written can be read at once, also after Idle dropped the dictionary.
+// RFC 4978 §3: what was written can be read at once, also after Rest dropped most of the dictionary.
 func TestDeflaterFlushesEachWrite(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewSource(1))
@@ -41,7 +41,7 @@ func TestDeflaterFlushesEachWrite(t *testing.T) {
 			t.Fatalf("write %d: %v", i, err)
 		}
 		if i%7 == 0 {
-			d.Idle()
+			d.Rest()
 		}
 	}
 }

@@ -42,6 +42,7 @@ type Inflater struct {
 	n     int // stored: octets left; match: length left
 	dist  int
 
+	one              [1]byte
 	lens             [maxLitCodes + 2 + maxDistCodes + 2]uint8
 	nlen, ndist, ncl int
 	idx              int
@@ -91,6 +92,32 @@ func (z *Inflater) Read(p []byte) (int, error) {
 		z.fill()
 	}
 }
+
+// Await blocks until a clear octet is known and puts it in p, which has room for one. While it waits for the first raw
+// octet it holds no buffer but the window: this is where the idle session of a client that compresses waits.
+func (z *Inflater) Await(p []byte) error {
+	if z.decode(p[:1]) > 0 {
+		return nil
+	}
+	if z.err == nil && z.state != inEnd {
+		n, err := z.src.Read(z.one[:])
+		if z.in = z.one[:n]; n == 0 {
+			return err
+		}
+	}
+	_, err := z.Read(p[:1])
+	return err
+}
+
+// Rest gives the raw buffer back if it is used up; the window stays, as the client may refer to it.
+func (z *Inflater) Rest() {
+	if len(z.in) == 0 {
+		z.in, z.buf = nil, nil
+	}
+}
+
+// Buffered reports whether raw octets are there that were not looked at yet.
+func (z *Inflater) Buffered() bool { return len(z.in) > 0 }
 
 // fill reads more raw input; the buffer grows while reads fill it.
 func (z *Inflater) fill() {
