@@ -1,0 +1,92 @@
+package smtpd
+
+import (
+	"strconv"
+	"time"
+
+	"bahnpost/mail"
+	"bahnpost/wire/smtp"
+)
+
+// transaction is a mail under way.
+type transaction struct {
+	env    *mail.Envelope
+	size   int64 // announced, 0 if not
+	rcpts  [][]mail.Recipient
+	orig   []string // of each accepted RCPT, for replies and logs
+	tried  int      // RCPT commands
+	w      Incoming // message data, while it comes
+	got    int64    // octets of chunks so far
+	broken bool     // a chunk failed: only RSET helps (RFC 3030 §2)
+}
+
+// reset forgets the mail under way.
+func (s *session) reset() {
+	if s.mail.w != nil {
+		s.mail.w.Abort()
+	}
+	s.mail = transaction{}
+	if s.phase != fresh {
+		s.phase = ready
+	}
+}
+
+// mailFrom: MAIL FROM:<reverse-path> [ SP parameters ]. RFC 5321 §4.1.1.2; SIZE
+// RFC 1870 §6; AUTH= RFC 4954 §5 is read and not trusted.
+func mailFrom(s *session, args string) {
+	s.mailN++
+	if s.cfg.MaxMails > 0 && s.mailN > s.cfg.MaxMails {
+		s.bye(421, "4.5.3", "too many mails in one session, connect again") // RFC 9422 §4.1
+		return
+	}
+	if s.cfg.Role == Submission && s.login.Account == 0 {
+		s.fail(530, "5.7.0", s.loginHint()) // RFC 4954 §6, RFC 6409 §4.3
+		return
+	}
+	m, err := smtp.ParseMail(args)
+	if err != nil {
+		s.failErr(err)
+		return
+	}
+	if m.Size > s.cfg.MaxMessageSize {
+		s.failErr(smtp.ErrTooLarge)
+		return
+	}
+	var from mail.ReversePath
+	if m.From.Mailbox != "" {
+		if from.Address, err = mail.ParseAddress(m.From.Mailbox); err != nil {
+			s.fail(501, "5.1.7", "bad sender address: "+s.answerTo(err).text)
+			return
+		}
+	}
+	if s.cfg.Role == Submission {
+		if err := s.srv.intake.Sender(s.ctx, from, s.login.Account); err != nil {
+			s.failErr(err)
+			return
+		}
+	}
+	s.mail = transaction{env: s.envelope(&m, from), size: max(m.Size, 0)}
+	s.phase = mailing
+	s.reply(250, "2.1.0", "sender ok")
+}
+
+func (s *session) loginHint() string {
+	if !s.conn.MayLogin() && s.conn.CanStartTLS() {
+		return "authentication is required, and for it STARTTLS"
+	}
+	return "authentication is required"
+}
+
+func (s *session) envelope(m *smtp.Mail, from mail.ReversePath) *mail.Envelope {
+	tls := s.conn.TLSVersion()
+	env := &mail.Envelope{
+		Ref: s.id + "-" + strconv.Itoa(s.mailN), From: from,
+		Helo: s.helo, ClientIP: s.conn.RemoteIP(), TLS: tls, Received: time.Now(),
+		Body: mail.BodyType(m.Body), SMTPUTF8: m.SMTPUTF8, DSNRet: m.Ret, DSNEnvID: m.EnvID,
+	}
+	if s.login.Account != 0 {
+		env.Login = s.login.Address.String()
+	}
+	env.Protocol = smtp.With(s.cfg.Role == LMTP, s.ehlo, m.SMTPUTF8, tls != "", env.Login != "")
+	return env
+}
