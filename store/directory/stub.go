@@ -1,4 +1,0 @@
-package directory
-
-// CONTRACT STUB, to be removed by the owner.
-type directory struct{}
