@@ -12,7 +12,8 @@ const (
 	maxToken     = 127 // octets of a type, subtype or encoding name (RFC 6838 §4.2)
 )
 
-var defaultParams = []Param{{"CHARSET", "us-ascii"}} //house: never modified
+// defaultParams is what RFC 2045 §5.2 assumes.
+func defaultParams() []Param { return []Param{{"CHARSET", "us-ascii"}} }
 
 // parseContentType reads a Content-Type value (RFC 2045 §5.1). Absent or unusable ones are
 // text/plain in us-ascii (§5.2); any text without charset is us-ascii too (RFC 8621 §4.1.4).
@@ -24,13 +25,13 @@ func parseContentType(f rawField) (typ, subtype string, params []Param) {
 		subtype, s = token(skipCFWS(s[1:]))
 	}
 	if typ == "" || subtype == "" || len(typ) > maxToken || len(subtype) > maxToken {
-		return "TEXT", "PLAIN", defaultParams
+		return "TEXT", "PLAIN", defaultParams()
 	}
 	typ, subtype = upper(typ), upper(subtype)
 	params = parseParams(s)
 	if typ == "TEXT" && param(params, "CHARSET") == "" {
 		if params == nil {
-			return typ, subtype, defaultParams
+			return typ, subtype, defaultParams()
 		}
 		for i := range params {
 			if params[i].Name == "CHARSET" {
@@ -38,7 +39,7 @@ func parseContentType(f rawField) (typ, subtype string, params []Param) {
 				return typ, subtype, params
 			}
 		}
-		params = append(params, defaultParams[0])
+		params = append(params, Param{"CHARSET", "us-ascii"})
 	}
 	return typ, subtype, params
 }

@@ -269,7 +269,7 @@ func (p *Parser) endHeader(start, lines int64) {
 	case part.Type == "MULTIPART":
 		delim := delimOf(part.Params)
 		if delim == "" {
-			part.Type, part.Subtype, part.Params = "TEXT", "PLAIN", defaultParams
+			part.Type, part.Subtype, part.Params = "TEXT", "PLAIN", defaultParams()
 		} else if len(p.stack) < MaxDepth {
 			p.push(frame{part: part, delim: delim, digest: part.Subtype == "DIGEST"})
 			p.cur = nil
