@@ -8,28 +8,69 @@ import (
 // 7BIT/8BIT/BINARY; X-UUENCODE where possible), leniently. ok is false for an
 // unknown encoding (RFC 3516 §4.3 UNKNOWN-CTE); the octets come unchanged then.
 func Decoder(encoding string, r io.Reader) (_ io.Reader, ok bool) {
-	switch upper(encoding) {
-	case "7BIT", "8BIT", "BINARY", "":
-		return r, true
-	case "BASE64":
-		return &chunkReader{r: r, step: new(base64Step).step}, true
-	case "QUOTED-PRINTABLE":
-		return &chunkReader{r: r, step: new(qpStep).step}, true
-	case "X-UUENCODE", "X-UUE", "UUENCODE":
-		return &chunkReader{r: r, step: new(uuStep).step}, true
+	c := &chunkReader{r: r}
+	if ok = c.start(encoding); !ok || c.kind == identity {
+		return r, ok
 	}
-	return r, false
+	return c, true
 }
 
-// chunkReader applies step to blocks of r. step appends to dst what src decodes to; it keeps
-// what it can't decode yet, and decodes all with last set.
+// stepper decodes in pieces; the zero value passes octets through.
+type stepper struct {
+	kind decoderKind
+	b64  base64Step
+	qp   qpStep
+	uu   uuStep
+}
+
+type decoderKind uint8
+
+const (
+	identity decoderKind = iota
+	base64Kind
+	qpKind
+	uuKind
+)
+
+// start makes d ready for a body; false for an unknown encoding.
+func (d *stepper) start(encoding string) bool {
+	d.b64, d.qp, d.uu = base64Step{}, qpStep{held: d.qp.held[:0]}, uuStep{held: d.uu.held[:0]}
+	d.kind = identity
+	switch upper(encoding) {
+	case "7BIT", "8BIT", "BINARY", "":
+	case "BASE64":
+		d.kind = base64Kind
+	case "QUOTED-PRINTABLE":
+		d.kind = qpKind
+	case "X-UUENCODE", "X-UUE", "UUENCODE":
+		d.kind = uuKind
+	default:
+		return false
+	}
+	return true
+}
+
+// step appends to dst what src decodes to; it keeps what it can't decode yet, and decodes all with last set.
+func (d *stepper) step(dst, src []byte, last bool) []byte {
+	switch d.kind {
+	case base64Kind:
+		return d.b64.step(dst, src, last)
+	case qpKind:
+		return d.qp.step(dst, src, last)
+	case uuKind:
+		return d.uu.step(dst, src, last)
+	}
+	return append(dst, src...)
+}
+
+// chunkReader applies a stepper to blocks of r.
 type chunkReader struct {
-	r    io.Reader
-	step func(dst, src []byte, last bool) []byte
-	in   []byte
-	out  []byte
-	off  int
-	err  error
+	stepper
+	r   io.Reader
+	in  []byte
+	out []byte
+	off int
+	err error
 }
 
 const decodeBlock = 16 << 10

@@ -67,6 +67,7 @@ type Parser struct {
 
 	plain, markup   []byte // start of the first text/plain and text/html bodies, still encoded
 	plainP, markupP *Part
+	pv              previewer
 	capture         *[]byte
 	captureMax      int
 }
@@ -77,7 +78,7 @@ func NewParser() *Parser { return &Parser{} }
 // Reset makes p ready for the next message, keeping its buffers (for a sync.Pool).
 func (p *Parser) Reset() {
 	clear(p.stack[:cap(p.stack)])
-	*p = Parser{stack: p.stack[:0], hdr: p.hdr[:0], cand: p.cand[:0], plain: p.plain[:0], markup: p.markup[:0]}
+	*p = Parser{stack: p.stack[:0], hdr: p.hdr[:0], cand: p.cand[:0], plain: p.plain[:0], markup: p.markup[:0], pv: p.pv}
 }
 
 // Write implements io.Writer; it never fails and keeps nothing of b.

@@ -162,7 +162,12 @@ func cutWord(b []byte) int {
 	if i := bytes.LastIndexAny(b[len(b)-maxWord:], " \n"); i >= 0 {
 		return len(b) - maxWord + i + 1
 	}
-	for i := 1; i < utf8.UTFMax; i++ {
+	return cutRune(b)
+}
+
+// cutRune is the length of b without an incomplete rune at its end.
+func cutRune(b []byte) int {
+	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
 		if c := b[len(b)-i]; c < utf8.RuneSelf {
 			break
 		} else if utf8.RuneStart(c) {
