@@ -98,20 +98,20 @@ func (r *Row) scan(i int, dest any) error {
 func (r *Row) scanKind(i int, dest any) error {
 	p := reflect.ValueOf(dest)
 	if p.Kind() != reflect.Pointer || p.IsNil() {
-		return fmt.Errorf("cannot scan into %T", dest)
+		return fmt.Errorf("cannot scan into %v", reflect.TypeOf(dest)) // not %T: dest must not escape
 	}
 	v := p.Elem()
 	switch {
 	case v.CanInt():
 		n := r.Int(i)
 		if v.OverflowInt(n) {
-			return fmt.Errorf("%d does not fit %T", n, dest)
+			return fmt.Errorf("%d does not fit %s", n, v.Type())
 		}
 		v.SetInt(n)
 	case v.CanUint():
 		n := r.Int(i)
 		if v.Kind() != reflect.Uint64 && (n < 0 || v.OverflowUint(uint64(n))) {
-			return fmt.Errorf("%d does not fit %T", n, dest)
+			return fmt.Errorf("%d does not fit %s", n, v.Type())
 		}
 		v.SetUint(uint64(n)) // 64 bits: the same bits that Int bound
 	case v.Kind() == reflect.String:
@@ -121,7 +121,7 @@ func (r *Row) scanKind(i int, dest any) error {
 	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8:
 		v.SetBytes(r.Bytes(i))
 	default:
-		return fmt.Errorf("cannot scan into %T", dest)
+		return fmt.Errorf("cannot scan into %v", v.Type())
 	}
 	return nil
 }

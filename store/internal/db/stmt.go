@@ -201,7 +201,11 @@ func (c *Conn) Row(sql string, args ...Value) *Row {
 // Rows runs a query. Breaking out of the loop resets the statement. The Row
 // and the slices RawBytes returns are valid until the next step only. The sequence can be walked once.
 func (c *Conn) Rows(sql string, args ...Value) iter.Seq2[*Row, error] {
-	s := c.query(sql, args)
+	return c.query(sql, args).seq()
+}
+
+// seq and Rows are small enough to be inlined into the loop, which then allocates nothing.
+func (s *stmt) seq() iter.Seq2[*Row, error] {
 	return func(yield func(*Row, error) bool) { s.each(yield) }
 }
 

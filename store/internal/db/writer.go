@@ -44,15 +44,16 @@ type writer struct {
 	closed bool
 
 	// Only the writer's goroutine touches these.
-	batch     []*request // tried in the running transaction, in order
-	spare     []*request // backing store of the queue that was taken before
-	taken     []*request // taken from the queue, not yet tried
-	inTx      bool
-	kept      int // members of batch whose work is in the running transaction
-	last      int // size of the batch before
-	walPages  int
-	nextCkpt  int // WAL pages at which to try the next checkpoint
-	statsTime time.Time
+	batch       []*request // tried in the running transaction, in order
+	spare       []*request // backing store of the queue that was taken before
+	taken       []*request // taken from the queue, not yet tried
+	inTx        bool
+	kept        int // members of batch whose work is in the running transaction
+	alone       int // commits of one member in a row
+	walPages    int
+	nextCkpt    int // WAL pages at which to try the next checkpoint
+	nextRestart int // … and to wait for readers
+	statsTime   time.Time
 }
 
 func (w *writer) start(cfg Config, tx *Tx) {
@@ -62,6 +63,7 @@ func (w *writer) start(cfg Config, tx *Tx) {
 	w.wake = make(chan struct{}, 1)
 	w.stopped = make(chan struct{})
 	w.nextCkpt = w.checkpointPages()
+	w.nextRestart = restartFactor * w.nextCkpt
 	// The hook replaces SQLite's own checkpointing inside COMMIT: ours runs after the callers got their answer.
 	w.tx.h.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error { w.walPages = pages; return nil })
 	w.gauge()
@@ -194,32 +196,42 @@ func (w *writer) revive() {
 // gather runs one transaction with everyone who waits now or comes while it
 // runs. It reports whether there was anything to do.
 //
-// At the end it lets others run once if this or the last batch was shared: the
-// callers the last commit woke are then about to queue again, and one more
-// member costs far less than one more commit. A lone client never waits.
+// Before the commit it lets others run, as long as that brings new members:
+// those whom the last commit woke are about to queue again, and one more
+// member costs far less than one more commit. A lone client is not made to
+// wait for others to run, except once in a while, to notice that it is not
+// alone: the scheduler likes to hand the core from caller to writer and back
+// while everyone else waits for it.
 func (w *writer) gather() bool {
-	yielded := false
+	fruitless := false
 	for len(w.batch) < w.cfg.BatchMax {
 		r := w.pop()
-		if r == nil {
-			if yielded || len(w.batch) >= w.last || w.last < 2 {
-				break
-			}
-			yielded = true
-			runtime.Gosched()
+		if r != nil {
+			w.try(r)
+			fruitless = false
 			continue
 		}
-		w.try(r)
+		if fruitless || len(w.batch) == 0 || len(w.batch) == 1 && w.alone%aloneProbe != 0 {
+			break
+		}
+		fruitless = true
+		runtime.Gosched()
 	}
-	if len(w.batch) == 0 {
-		w.last = 0
+	switch len(w.batch) {
+	case 0:
 		return false
+	case 1:
+		w.alone++
+	default:
+		w.alone = 0
 	}
-	w.last = len(w.batch)
 	w.finish()
 	w.tend()
 	return true
 }
+
+// aloneProbe is how many commits of a single member pass between two looks for others.
+const aloneProbe = 8
 
 // try runs r inside the running transaction, or begins one. A member that
 // finds work of others there is wrapped in a savepoint; the first one is not:
@@ -362,12 +374,14 @@ func (w *writer) tend() {
 }
 
 // checkpoint copies the WAL into the database file. Readers that hold old
-// snapshots can keep it from finishing; then the next try comes a quarter
-// later, and when the WAL is four times too large we wait for the readers.
+// snapshots can keep it from finishing or the WAL from starting over. Then the
+// next try comes a quarter later. When the WAL is four times too large we wait
+// for the readers once, and again whenever it has doubled: one very long
+// reader costs a few stalls, not one at every turn.
 func (w *writer) checkpoint() {
 	begin, limit := time.Now(), w.checkpointPages()
 	mode := sqlite3.CHECKPOINT_PASSIVE
-	if w.walPages >= 4*limit {
+	if w.walPages >= w.nextRestart {
 		mode = sqlite3.CHECKPOINT_RESTART
 		w.tx.h.BusyTimeout(restartPatience)
 		defer w.tx.h.BusyTimeout(time.Duration(w.cfg.BusyTimeoutMS) * time.Millisecond)
@@ -375,15 +389,25 @@ func (w *writer) checkpoint() {
 	pages, copied, err := w.tx.h.WALCheckpoint("main", mode)
 	w.n.checkpoints.Add(1)
 	w.n.checkpointNanos.Add(int64(time.Since(begin)))
+	done := err == nil && copied >= pages
 	w.nextCkpt = limit
-	if err != nil || copied < pages {
+	if !done {
 		w.nextCkpt = max(limit, w.walPages+limit/4)
+	}
+	if mode == sqlite3.CHECKPOINT_RESTART {
+		w.nextRestart = restartFactor * limit
+		if !done {
+			w.nextRestart = max(w.nextRestart, 2*w.walPages)
+		}
 	}
 }
 
-// restartPatience bounds how long all writes wait for the readers that keep an
-// oversized WAL from being reset.
-const restartPatience = 500 * time.Millisecond
+const (
+	restartFactor = 4
+	// restartPatience bounds how long all writes wait for the readers that
+	// keep an oversized WAL from being reset.
+	restartPatience = 100 * time.Millisecond
+)
 
 // gauge refreshes the page counts of Stats.
 func (w *writer) gauge() {
