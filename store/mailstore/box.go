@@ -3,103 +3,370 @@ package mailstore
 import (
 	"context"
 	"iter"
+	"slices"
+	"sync"
 
 	"bahnpost/mail"
+	"bahnpost/store/internal/db"
 )
 
 // Box is an open mailbox: its index in memory, shared by all sessions on it and
-// caught up at each commit. Opening costs one point read; the rows load at first need.
-type Box struct{ box }
+// caught up at each commit. Opening costs one look into the cache; the rows load at first need.
+//
+// Locks: acct.mu, then boxes.mu, then Box.mu; none is held over I/O.
+type Box struct {
+	s       *Store
+	account mail.AccountID
+	id      MailboxID
+
+	// Under boxes.mu.
+	refs       int
+	prev, next *Box  // LRU of unused ones with rows
+	charged    int64 // octets counted in boxes.unused
+
+	mu     sync.RWMutex
+	path   string
+	cur    mboxRow // counters as of the last commit told to us
+	gone   bool    // mailbox was deleted
+	loaded bool
+	rows   rowList
+	more   map[UID][]KeywordID
+	ring   []told // recent FlagsChanged and Expunged
+	first  int64  // number of ring[0]
+	load   *loading
+}
+
+// told is an entry of a box's ring.
+type told struct {
+	kind   ChangeKind
+	modseq ModSeq
+	uids   UIDSet
+}
+
+// event is what one step did to one mailbox.
+type event struct {
+	mailbox MailboxID
+	kind    ChangeKind
+	modseq  ModSeq // of the rows
+	commit  ModSeq // of the step; differs after an import with a higher modseq
+	uids    UIDSet
+	// Added
+	rows []row
+	more []KeywordID // of a single row
+	// FlagsChanged
+	flags *flagChange
+	// Added, FlagsChanged: rows with keywords beyond the bits
+	moreRows []slowRow
+}
+
+// maxRing and maxRingRanges bound what a box remembers for its views; an
+// idler that fell further behind reads the change log instead.
+const (
+	maxRing       = 64
+	maxRingRanges = 4096
+)
+
+// event queues what the step did to mailbox for the box, if one is open.
+func (t *tx) event(e event) {
+	e.modseq = t.modseq
+	t.events = append(t.events, e)
+}
 
 // OpenBox opens a mailbox; Close when done.
 func (s *Store) OpenBox(ctx context.Context, a mail.AccountID, id MailboxID) (*Box, error) {
-	panic("contract")
+	acc, err := s.account(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	acc.mu.RLock()
+	defer acc.mu.RUnlock()
+	m := acc.byID(id)
+	if m == nil || !m.cur.live || m.cur.noSelect {
+		return nil, errNoMailbox
+	}
+	return s.boxes.open(s, acc, m), nil
 }
 
 // Close gives the box back; the index stays warm for a while.
-func (b *Box) Close() { panic("contract") }
+func (b *Box) Close() { b.s.boxes.close(b) }
 
-// Mailbox returns the description with current counters, from memory.
-func (b *Box) Mailbox() Mailbox { panic("contract") }
+// Mailbox returns the description with current counters, from memory. Subscription and children are as of the last change.
+func (b *Box) Mailbox() Mailbox {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.cur.describe(b.id, b.path)
+}
 
-// Load makes the rows present. Other methods that need them call it.
-func (b *Box) Load(ctx context.Context) error { panic("contract") }
+// Account is the account of the mailbox.
+func (b *Box) Account() mail.AccountID { return b.account }
+
+// ID is the id of the mailbox.
+func (b *Box) ID() MailboxID { return b.id }
+
+// Gone reports whether the mailbox was deleted.
+func (b *Box) Gone() bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.gone
+}
 
 // Loaded reports whether the rows are in memory.
-func (b *Box) Loaded() bool { panic("contract") }
+func (b *Box) Loaded() bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.loaded
+}
 
-// Row returns one row.
-func (b *Box) Row(uid UID) (Row, bool) { panic("contract") }
+// Row returns one row; it must have been loaded.
+func (b *Box) Row(uid UID) (Row, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if r := b.rows.find(uid); r != nil {
+		return r.row(), true
+	}
+	return Row{}, false
+}
 
 // More returns the keyword ids of a row beyond the bits.
-func (b *Box) More(uid UID) []KeywordID { panic("contract") }
+func (b *Box) More(uid UID) []KeywordID {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.more[uid]
+}
+
+// apply brings a committed event into memory. Under mu.
+func (b *Box) apply(e *event, row *mboxRow) {
+	b.cur = *row
+	if e == nil {
+		return
+	}
+	switch e.kind {
+	case MailboxDeleted:
+		b.gone = true
+		b.rows, b.more, b.loaded = rowList{}, nil, false
+		return
+	case FlagsChanged, Expunged:
+		b.remember(told{e.kind, e.modseq, e.uids})
+	}
+	if b.load != nil {
+		b.load.journal = append(b.load.journal, *e)
+	}
+	if b.loaded {
+		b.applyRows(e)
+	}
+}
+
+// applyRows changes the rows.
+func (b *Box) applyRows(e *event) {
+	switch e.kind {
+	case Added:
+		for i := range e.rows {
+			b.rows.add(e.rows[i])
+		}
+		if len(e.more) > 0 {
+			b.setMore(e.rows[0].uid, e.more)
+		}
+		for _, r := range e.moreRows {
+			b.setMore(r.uid, r.more)
+		}
+	case Expunged:
+		b.rows.remove(e.uids)
+		if len(b.more) > 0 {
+			for u := range b.more {
+				if e.uids.Contains(u) {
+					delete(b.more, u)
+				}
+			}
+		}
+	case FlagsChanged:
+		for _, r := range e.uids {
+			b.rows.each(r.Lo, r.Hi, func(r *row) bool {
+				r.flags, r.modseq = e.flags.apply(r.flags), e.modseq
+				return true
+			})
+		}
+		for _, s := range e.moreRows {
+			if r := b.rows.find(s.uid); r != nil {
+				r.flags = s.flags
+				b.setMore(s.uid, s.more)
+			}
+		}
+	}
+}
+
+func (b *Box) setMore(uid UID, more []KeywordID) {
+	if len(more) == 0 {
+		delete(b.more, uid)
+		return
+	}
+	if b.more == nil {
+		b.more = make(map[UID][]KeywordID)
+	}
+	b.more[uid] = more
+}
+
+// remember puts e into the ring.
+func (b *Box) remember(e told) {
+	n := len(e.uids)
+	for i := range b.ring {
+		n += len(b.ring[i].uids)
+	}
+	if len(b.ring) >= maxRing || n > maxRingRanges {
+		drop := len(b.ring) - maxRing/2
+		if n > maxRingRanges {
+			drop = len(b.ring)
+		}
+		b.ring = append([]told(nil), b.ring[drop:]...)
+		b.first += int64(drop)
+	}
+	b.ring = append(b.ring, e)
+}
+
+func (b *Box) head() int64 { return b.first + int64(len(b.ring)) }
 
 // Vanished returns the UIDs expunged after since, out of known (nil: 1..UIDNext-1). If history does not reach back so
 // far it answers all of known that are not there now (RFC 7162 §3.2.6), complete then is false.
 func (b *Box) Vanished(ctx context.Context, since ModSeq, known UIDSet) (gone UIDSet, complete bool, err error) {
-	panic("contract")
+	m := b.Mailbox()
+	if known == nil {
+		known = Range(1, maxUID)
+	}
+	if m.UIDNext <= 1 {
+		return nil, true, nil
+	}
+	known = known.Intersect(Range(1, m.UIDNext-1))
+	var floor ModSeq
+	err = b.s.db.View(ctx, func(c *db.Conn) error {
+		gone = nil
+		if _, err := c.Row(`SELECT log_floor FROM accounts WHERE account_id=?`, db.Int(b.account)).Scan(&floor); err != nil || since < floor {
+			return err
+		}
+		var err error
+		gone, err = expungedBetween(c, b.account, b.id, since, 1<<62)
+		return err
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	if since >= floor {
+		return gone.Intersect(known), true, nil
+	}
+	if err := b.Load(ctx); err != nil {
+		return nil, false, err
+	}
+	var here UIDSet
+	b.mu.RLock()
+	b.rows.each(1, maxUID, func(r *row) bool { here.Add(r.uid); return true })
+	b.mu.RUnlock()
+	return known.Subtract(here), false, nil
+}
+
+const sqlExpunged = `SELECT uids FROM changelog WHERE account_id=? AND modseq>? AND modseq<=? AND mailbox_id=? AND kind=3`
+
+// expungedBetween reads the change log for after < modseq <= until.
+func expungedBetween(c *db.Conn, a mail.AccountID, m MailboxID, after, until ModSeq) (UIDSet, error) {
+	var gone UIDSet
+	for r, err := range c.Rows(sqlExpunged, db.Int(a), db.Int(after), db.Int(until), db.Int(m)) {
+		if err != nil {
+			return nil, err
+		}
+		s, err := decodeUIDSet(r.RawBytes(0))
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range s {
+			gone.AddRange(x.Lo, x.Hi)
+		}
+	}
+	return gone, nil
+}
+
+const (
+	sqlMeta      = `SELECT id, thread_id, pop_order, uidl, LENGTH(prefix), summary FROM messages WHERE id=?`
+	sqlMetaRange = `SELECT id, thread_id, pop_order, uidl, LENGTH(prefix), summary FROM messages WHERE id BETWEEN ? AND ?`
+
+	metaStride = 256 // messages read under one snapshot: a slow client holds none
+	maxSparse  = 4   // a range is read through if it holds at most so many times the messages wanted
+)
+
+// metaBatch is a stride of Metas.
+type metaBatch struct {
+	metas []Meta
+	found []bool
+	buf   []byte // all summaries
+	spans [][2]int
 }
 
 // Metas yields the Meta of each of rows (ascending UID), reading in long sequential strides.
-func (b *Box) Metas(ctx context.Context, rows []Row) iter.Seq2[*Meta, error] { panic("contract") }
-
-// View is what one client has been told of a mailbox: which messages exist
-// (hence sequence numbers) and up to which modseq flags were said. It costs a
-// few words, plus the expunges not yet said. Not safe for concurrent use.
-type View struct{ view }
-
-// NewView starts with what is now.
-func (b *Box) NewView() *View { panic("contract") }
-
-// Box returns the mailbox viewed.
-func (v *View) Box() *Box { panic("contract") }
-
-// Count is the number of messages the client knows; UIDNext and ModSeq as told.
-func (v *View) Count() int { panic("contract") }
-
-// UIDNext is the bound below which the client may know messages.
-func (v *View) UIDNext() UID { panic("contract") }
-
-// ModSeq is the highest modseq whose changes were told.
-func (v *View) ModSeq() ModSeq { panic("contract") }
-
-// UID returns the UID of sequence number seq (1-based), 0 if there is none. It may already be expunged.
-func (v *View) UID(ctx context.Context, seq int) (UID, error) { panic("contract") }
-
-// Seq returns the sequence number of a UID, 0 if the client does not know it.
-func (v *View) Seq(ctx context.Context, uid UID) (int, error) { panic("contract") }
-
-// Entry is a message in a view.
-type Entry struct {
-	Seq int
-	Row Row
+// Rows whose message is gone meanwhile are left out. No snapshot is held while yielding.
+func (b *Box) Metas(ctx context.Context, rows []Row) iter.Seq2[*Meta, error] {
+	return func(yield func(*Meta, error) bool) {
+		m := new(metaBatch)
+		for stride := range slices.Chunk(rows, metaStride) {
+			err := b.s.db.View(ctx, func(c *db.Conn) error { return m.read(c, b.account, stride) })
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i := range m.metas {
+				if !m.found[i] {
+					continue
+				}
+				m.metas[i].Summary = m.buf[m.spans[i][0]:m.spans[i][1]:m.spans[i][1]]
+				if !yield(&m.metas[i], nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
-// Entries yields the messages of the view whose UID is in uids (nil: all) in ascending order, those expunged
-// meanwhile left out. Rows are current. The iteration holds no lock while yielding.
-func (v *View) Entries(ctx context.Context, uids UIDSet) iter.Seq2[*Entry, error] { panic("contract") }
-
-// UIDsOfSeqs maps a set of sequence numbers (1-based, within Count) to UIDs.
-func (v *View) UIDsOfSeqs(ctx context.Context, seqs UIDSet) (UIDSet, error) { panic("contract") }
-
-// SeqsOfUIDs maps UIDs to sequence numbers.
-func (v *View) SeqsOfUIDs(ctx context.Context, uids UIDSet) (UIDSet, error) { panic("contract") }
-
-// News is what a client has to hear, in this order: expunges, then EXISTS if it grew, then flags.
-type News struct {
-	ExpungedSeqs []int   // each as of the moment it is said (RFC 9051 §7.5.1)
-	ExpungedUIDs UIDSet  // the same as UIDs, for VANISHED
-	Exists       bool    // say Count() as EXISTS
-	First        UID     // first new UID, if Exists because of new messages
-	Changed      []Entry // messages whose flags or modseq changed, without the new ones
+func (m *metaBatch) read(c *db.Conn, a mail.AccountID, rows []Row) error {
+	n := len(rows)
+	m.metas, m.found, m.spans, m.buf = make([]Meta, n), make([]bool, n), make([][2]int, n), m.buf[:0]
+	lo, hi, ascending := rows[0].Message, rows[0].Message, true
+	for i, r := range rows {
+		ascending = ascending && (i == 0 || r.Message > rows[i-1].Message)
+		lo, hi = min(lo, r.Message), max(hi, r.Message)
+	}
+	if !ascending || int64(hi-lo) > int64(maxSparse*n) {
+		for i, r := range rows {
+			if err := m.one(c, i, messageKey(a, r.Message)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	i := 0
+	for q, err := range c.Rows(sqlMetaRange, db.Int(messageKey(a, lo)), db.Int(messageKey(a, hi))) {
+		if err != nil {
+			return err
+		}
+		id := q.Int(0)
+		for i < n && messageKey(a, rows[i].Message) < id {
+			i++
+		}
+		if i < n && messageKey(a, rows[i].Message) == id {
+			m.take(i, q)
+		}
+	}
+	return nil
 }
 
-// Sync moves the view forward and returns what to say. With expunge false the
-// expunges are kept back and sequence numbers stay (RFC 9051 §7.5.1: not during FETCH, STORE, SEARCH).
-func (v *View) Sync(ctx context.Context, expunge bool) (News, error) { panic("contract") }
+func (m *metaBatch) one(c *db.Conn, i int, key int64) error {
+	for q, err := range c.Rows(sqlMeta, db.Int(key)) {
+		if err != nil {
+			return err
+		}
+		m.take(i, q)
+	}
+	return nil
+}
 
-// Dirty reports cheaply whether Sync(true) would have something to say.
-func (v *View) Dirty() bool { panic("contract") }
-
-// Know marks the flag changes of one step, made by this session, as known to the client (.SILENT).
-func (v *View) Know(m ModSeq) { panic("contract") }
+func (m *metaBatch) take(i int, q *db.Row) {
+	m.found[i] = true
+	m.metas[i] = Meta{Message: MessageID(q.Int(0) & maxMessageID), Thread: ThreadID(q.Int(1)), Order: q.Int(2), UIDL: q.Text(3), Prefix: int(q.Int(4))}
+	at := len(m.buf)
+	m.buf = append(m.buf, q.RawBytes(5)...)
+	m.spans[i] = [2]int{at, len(m.buf)}
+}

@@ -1,9 +1,11 @@
 package mailstore
 
 import (
+	"cmp"
 	"context"
-	"io"
-	"iter"
+	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"bahnpost/home"
@@ -12,15 +14,49 @@ import (
 	"bahnpost/store/internal/db"
 )
 
-// CONTRACT: signatures and comments are what neighbours build on; bodies are the owner's.
-
 // Config has a working zero value; the default is in brackets.
 type Config struct {
-	InlineMax       int           // stored octets kept in the row, larger go to blob [decision 0002]
+	InlineMax       int           // stored octets kept in the row, larger go to blob [4096]
 	Compression     string        // "auto": zstd where it pays, "off" [auto]
 	ExpungeHistory  time.Duration // QRESYNC and Watch history [60 days]
 	IndexMemory     int64         // octets of unused mailbox indexes kept warm [16 MiB]
 	SystemMailboxes []MailboxSpec // made with each account [Drafts Sent Junk Trash Archive]
+
+	ReapEvery    time.Duration // pause of the reaper when it has nothing to do [1 min]; expunges wake it
+	TrimEvery    time.Duration // between two trims of history and deliveries' keys [1 h]
+	CompactEvery time.Duration // between two compactions of bodies [1 h]
+	SweepEvery   time.Duration // between two searches for bodies without a row [24 h]
+	BlobGrace    time.Duration // from a body's last row to its end: readers finish [1 min; negative: none]
+	CacheRows    int           // mailbox rows of cached accounts, about 350 octets each [50000]
+}
+
+const (
+	defaultInlineMax      = 4096
+	defaultExpungeHistory = 60 * 24 * time.Hour
+	defaultIndexMemory    = 16 << 20
+)
+
+func (c Config) withDefaults() Config {
+	c.InlineMax = cmp.Or(c.InlineMax, defaultInlineMax)
+	c.Compression = cmp.Or(c.Compression, "auto")
+	c.ExpungeHistory = cmp.Or(c.ExpungeHistory, defaultExpungeHistory)
+	c.IndexMemory = cmp.Or(c.IndexMemory, defaultIndexMemory)
+	c.ReapEvery = cmp.Or(c.ReapEvery, time.Minute)
+	c.TrimEvery = cmp.Or(c.TrimEvery, time.Hour)
+	c.CompactEvery = cmp.Or(c.CompactEvery, time.Hour)
+	c.SweepEvery = cmp.Or(c.SweepEvery, 24*time.Hour)
+	c.BlobGrace = cmp.Or(c.BlobGrace, time.Minute)
+	c.CacheRows = cmp.Or(c.CacheRows, maxCachedRows)
+	if c.SystemMailboxes == nil {
+		c.SystemMailboxes = []MailboxSpec{
+			{Name: "Drafts", SpecialUse: []string{`\Drafts`}, Subscribe: true},
+			{Name: "Sent", SpecialUse: []string{`\Sent`}, Subscribe: true},
+			{Name: "Junk", SpecialUse: []string{`\Junk`}, Subscribe: true},
+			{Name: "Trash", SpecialUse: []string{`\Trash`}, Subscribe: true},
+			{Name: "Archive", SpecialUse: []string{`\Archive`}, Subscribe: true},
+		}
+	}
+	return c
 }
 
 // MailboxSpec is a mailbox to make.
@@ -31,141 +67,239 @@ type MailboxSpec struct {
 }
 
 // Store is the mail store of one cell.
-type Store struct{ store }
+type Store struct {
+	db    *db.DB
+	blobs blob.Store
+	cfg   Config
+
+	serial   uint64 // of updates; writer's goroutine
+	nextBody atomic.Int64
+	cache    cache
+	boxes    boxes
+	watchers watchers
+	bodies   bodies
+	reaper   reaper
+	stats    counters
+	dirty    dirty
+	search   searchState
+}
 
 // New migrates the schema and returns the store. Run must run beside it.
 func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, error) {
-	panic("contract")
+	s := &Store{db: d, blobs: bodies, cfg: cfg.withDefaults()}
+	s.cache.init(s.cfg.CacheRows)
+	s.boxes.init(s.cfg.IndexMemory)
+	s.watchers.init()
+	s.bodies.init()
+	s.reaper.init()
+	s.dirty.init()
+	if err := d.Migrate(ctx, "mailstore", steps); err != nil {
+		return nil, err
+	}
+	var last int64
+	err := d.View(ctx, func(c *db.Conn) error {
+		_, err := c.Row(`SELECT COALESCE(MAX(body_id), 0) FROM bodies`).Scan(&last)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mailstore: open: %w", err)
+	}
+	s.nextBody.Store(last)
+	return s, s.openSearch(ctx)
 }
-
-// Run does the background work (reaper of bodies, history trim, search index,
-// vacuum, compaction) until ctx ends. Nothing acknowledged depends on it.
-func (s *Store) Run(ctx context.Context) error { panic("contract") }
-
-// CreateAccount makes an account with INBOX and the system mailboxes. A second call is a no-op.
-func (s *Store) CreateAccount(ctx context.Context, a mail.AccountID, epoch home.Epoch, q Quota) error {
-	panic("contract")
-}
-
-// SetQuota changes limits; SetEpoch fences older tickets from its commit on.
-func (s *Store) SetQuota(ctx context.Context, a mail.AccountID, q Quota) error { panic("contract") }
-
-// SetEpoch raises the epoch of a; lowering is refused with kind Conflict.
-func (s *Store) SetEpoch(ctx context.Context, a mail.AccountID, e home.Epoch) error {
-	panic("contract")
-}
-
-// RemoveAccount deletes all of a's data, in steps; interrupted, a second call goes on.
-func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID) error { panic("contract") }
 
 // Account returns counters and limits. Unknown: kind NoSuchAccount.
-func (s *Store) Account(ctx context.Context, a mail.AccountID) (Account, error) { panic("contract") }
-
-// Update runs fn in a transaction on the ticket's account and returns when it is durable.
-// fn runs on the writer: no blocking, no I/O, no call of Store methods. If fn fails, nothing of it stays.
-func (s *Store) Update(ctx context.Context, t Ticket, fn func(*Tx) error) error { panic("contract") }
-
-// Watch yields the changes of a after since: history first, then live, no gap, until ctx ends or the loop breaks.
-func (s *Store) Watch(ctx context.Context, a mail.AccountID, since ModSeq) iter.Seq2[Change, error] {
-	panic("contract")
-}
-
-// Notify is the lean form of Watch for sessions that only need to be woken:
-// after each commit that touched mailbox (0: anything of a) wake is called on
-// the committer's goroutine with the changes; it must return at once (hand over
-// to another goroutine). stop is idempotent; after it returned, wake is not called again.
-func (s *Store) Notify(a mail.AccountID, mailbox MailboxID, wake func([]Change)) (stop func()) {
-	panic("contract")
+func (s *Store) Account(ctx context.Context, a mail.AccountID) (Account, error) {
+	acc, err := s.account(ctx, a)
+	if err != nil {
+		return Account{}, err
+	}
+	acc.mu.RLock()
+	defer acc.mu.RUnlock()
+	return acc.cur.describe(a), nil
 }
 
 // Mailboxes yields all mailboxes of a in hierarchical name order (INBOX first), with counters.
 func (s *Store) Mailboxes(ctx context.Context, a mail.AccountID) ([]Mailbox, error) {
-	panic("contract")
+	acc, err := s.account(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	acc.mu.RLock()
+	out := make([]Mailbox, 0, len(acc.boxes))
+	for _, m := range acc.boxes {
+		if m.cur.live {
+			out = append(out, m.cur.describe(m.id, acc.path(m, curRow)))
+		}
+	}
+	acc.mu.RUnlock()
+	slices.SortFunc(out, func(x, y Mailbox) int { return compareNames(x.Name, y.Name) })
+	return out, nil
 }
 
 // MailboxByName finds a mailbox; any case of INBOX is INBOX. Not there: kind NoSuchMailbox.
 func (s *Store) MailboxByName(ctx context.Context, a mail.AccountID, name string) (Mailbox, error) {
-	panic("contract")
+	acc, err := s.account(ctx, a)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	m, err := acc.lookup(name)
+	if err == nil && m == nil {
+		if name, err = NormalName(name); err != nil {
+			return Mailbox{}, err
+		}
+		if m, err = acc.lookup(name); err == nil && m == nil {
+			err = errNoMailbox
+		}
+	}
+	if err != nil {
+		return Mailbox{}, err
+	}
+	return *m, nil
+}
+
+// lookup walks a normalised path as readers see it; nil if there is none.
+func (a *acct) lookup(path string) (*Mailbox, error) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	m := walk(path, a.child)
+	if m == nil {
+		return nil, nil
+	}
+	d := m.cur.describe(m.id, path)
+	return &d, nil
 }
 
 // MailboxByID finds a mailbox.
 func (s *Store) MailboxByID(ctx context.Context, a mail.AccountID, id MailboxID) (Mailbox, error) {
-	panic("contract")
+	acc, err := s.account(ctx, a)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	acc.mu.RLock()
+	defer acc.mu.RUnlock()
+	m := acc.byID(id)
+	if m == nil || !m.cur.live {
+		return Mailbox{}, errNoMailbox
+	}
+	return m.cur.describe(id, acc.path(m, curRow)), nil
 }
 
 // Subscriptions lists subscribed names, also of mailboxes that are not there (RFC 9051 §6.3.7).
 func (s *Store) Subscriptions(ctx context.Context, a mail.AccountID) ([]string, error) {
-	panic("contract")
+	if _, err := s.account(ctx, a); err != nil {
+		return nil, err
+	}
+	var out []string
+	err := s.db.View(ctx, func(c *db.Conn) error {
+		out = nil
+		for r, err := range c.Rows(sqlSubscriptions, db.Int(a)) {
+			if err != nil {
+				return err
+			}
+			out = append(out, r.Text(0))
+		}
+		return nil
+	})
+	slices.SortFunc(out, compareNames)
+	return out, err
 }
 
 // Keywords returns the account's keyword dictionary, index = KeywordID. Shared, read-only, append-only.
-func (s *Store) Keywords(ctx context.Context, a mail.AccountID) ([]string, error) { panic("contract") }
-
-// ACL returns the stored rights of a mailbox by identifier (RFC 4314); the owner has all rights implicitly.
-func (s *Store) ACL(ctx context.Context, a mail.AccountID, m MailboxID) (map[string]string, error) {
-	panic("contract")
+func (s *Store) Keywords(ctx context.Context, a mail.AccountID) ([]string, error) {
+	acc, err := s.account(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	acc.mu.RLock()
+	defer acc.mu.RUnlock()
+	return acc.kw[:len(acc.kw):len(acc.kw)], nil
 }
 
-// Metadata returns annotations (RFC 5464) of a mailbox (0: server) by lower-case entry name.
-func (s *Store) Metadata(ctx context.Context, a mail.AccountID, m MailboxID) (map[string][]byte, error) {
-	panic("contract")
+// CreateAccount makes an account with INBOX and the system mailboxes. A second call is a no-op.
+func (s *Store) CreateAccount(ctx context.Context, a mail.AccountID, epoch home.Epoch, q Quota) error {
+	if a <= 0 || a > maxAccountID {
+		return &mail.Error{Kind: mail.BadInput, Text: "account number is out of range"}
+	}
+	var there bool
+	err := s.db.Update(ctx, func(t *db.Tx) error {
+		var removed int
+		found, err := t.Row(`SELECT removed FROM accounts WHERE account_id=?`, db.Int(a)).Scan(&removed)
+		if err != nil {
+			return err
+		}
+		if there = found; removed != 0 {
+			return &mail.Error{Kind: mail.Unavailable, Text: "account is being removed"}
+		}
+		if there {
+			return nil
+		}
+		_, err = t.Exec(`INSERT INTO accounts (account_id, epoch, modseq, next_mailbox, next_msg, next_thread, uidvalidity_next,
+			used_bytes, used_msgs, quota_bytes, quota_msgs, quota_warn, log_floor, removed) VALUES (?,?,0,1,1,1,0,0,0,?,?,?,0,0)`,
+			db.Int(a), db.Int(epoch), db.Int(q.Bytes), db.Int(q.Messages), db.Text(formatWarn(q.Warn)))
+		return err
+	}, nil)
+	if err != nil {
+		return err
+	}
+	return s.furnish(ctx, a)
 }
 
-// NewBody starts a message of unknown size. Up to a named limit it stays in memory, beyond it streams to blob.
-func (s *Store) NewBody(ctx context.Context) *BodyWriter { panic("contract") }
+// maxAccountID leaves room for the message below it in the key of messages.
+const maxAccountID = 1<<31 - 1
 
-// BodyWriter takes a message in; it hashes, parses and compresses on the way.
-type BodyWriter struct{ bodyWriter }
-
-// Write fails with kind TooLarge beyond MaxMessageSize.
-func (w *BodyWriter) Write(p []byte) (int, error) { panic("contract") }
-
-// Finish makes the body durable (or keeps it for the row, if small). The body is freed by Release or by being stored.
-func (w *BodyWriter) Finish() (*Body, error) { panic("contract") }
-
-// Abort forgets everything; a no-op after Finish.
-func (w *BodyWriter) Abort() { panic("contract") }
-
-// Body is a received message that may be stored in any number of accounts.
-type Body struct{ body }
-
-// Size is the number of octets as received.
-func (b *Body) Size() int64 { panic("contract") }
-
-// SHA256 identifies the octets as received.
-func (b *Body) SHA256() [32]byte { panic("contract") }
-
-// WriteTo streams the octets as received.
-func (b *Body) WriteTo(w io.Writer) (int64, error) { panic("contract") }
-
-// Release gives memory back; if no row refers to the body its space becomes garbage. Call once, after the last Update that uses it.
-func (b *Body) Release() { panic("contract") }
-
-var _ home.Body = (*Body)(nil)
-
-// OpenMessage opens a message for reading. Gone: kind NoSuchMessage.
-func (s *Store) OpenMessage(ctx context.Context, a mail.AccountID, m MessageID) (*Reader, error) {
-	panic("contract")
+// furnish makes the mailboxes of a new account. A crash before it leaves a bare account; the second call of CreateAccount goes on.
+func (s *Store) furnish(ctx context.Context, a mail.AccountID) error {
+	acc, err := s.Account(ctx, a)
+	if err != nil || acc.ModSeq > 0 {
+		return err
+	}
+	return s.Update(ctx, Ticket{a, acc.Epoch}, func(t *Tx) error {
+		if t.a.wrk.modseq > 0 {
+			return nil
+		}
+		for _, spec := range append([]MailboxSpec{{Name: Inbox, Subscribe: true}}, s.cfg.SystemMailboxes...) {
+			if _, err := t.CreateMailbox(spec); err != nil && mail.KindOf(err) != mail.MailboxExists {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// Reader reads a stored message, prefix included. Every octet was verified against its checksum; damage gives kind Corrupt.
-// ReadAt is safe for concurrent use.
-type Reader struct{ reader }
+// SetQuota changes limits. What is over them stays.
+func (s *Store) SetQuota(ctx context.Context, a mail.AccountID, q Quota) error {
+	return s.administer(ctx, a, func(t *Tx) error {
+		w := &t.a.wrk
+		w.quotaBytes, w.quotaMsgs, w.quotaWarn = q.Bytes, q.Messages, formatWarn(q.Warn)
+		_, err := t.exec(`UPDATE accounts SET quota_bytes=?2, quota_msgs=?3, quota_warn=?4 WHERE account_id=?1`,
+			db.Int(a), db.Int(q.Bytes), db.Int(q.Messages), db.Text(w.quotaWarn))
+		return err
+	})
+}
 
-// Size is the whole size in octets.
-func (r *Reader) Size() int64 { panic("contract") }
+// SetEpoch raises the epoch of a and fences older tickets from its commit on; lowering is refused with kind Conflict.
+func (s *Store) SetEpoch(ctx context.Context, a mail.AccountID, e home.Epoch) error {
+	return s.administer(ctx, a, func(t *Tx) error {
+		if e < t.a.wrk.epoch {
+			return &mail.Error{Kind: mail.Conflict, Text: "account has a later epoch already"}
+		}
+		t.a.wrk.epoch = e
+		_, err := t.exec(`UPDATE accounts SET epoch=?2 WHERE account_id=?1`, db.Int(a), db.Int(e))
+		return err
+	})
+}
 
-// Prefix is how many octets stand before the body as received; offsets of Summary parts count from there.
-func (r *Reader) Prefix() int { panic("contract") }
-
-// ReadAt implements io.ReaderAt over prefix and body.
-func (r *Reader) ReadAt(p []byte, off int64) (int, error) { panic("contract") }
-
-// CopyRange streams n octets from off to w with few copies.
-func (r *Reader) CopyRange(w io.Writer, off, n int64) error { panic("contract") }
-
-// Close ends reading.
-func (r *Reader) Close() error { panic("contract") }
+// administer is Update by the cell itself, whatever the epoch.
+func (s *Store) administer(ctx context.Context, a mail.AccountID, fn func(*Tx) error) error {
+	return s.Update(ctx, Ticket{a, 1<<63 - 1}, func(t *Tx) error {
+		if err := fn(t); err != nil {
+			return err
+		}
+		t.announce(0, AccountChanged)
+		return nil
+	})
+}
 
 // Problem is something Check found.
 type Problem struct {
@@ -180,9 +314,4 @@ type Problem struct {
 type CheckOptions struct {
 	Bodies   bool // read and hash every body
 	Progress func(done, total int64)
-}
-
-// Check verifies the invariants (counters, UIDs, modseqs, bodies, index) on a live or idle store.
-func (s *Store) Check(ctx context.Context, o CheckOptions) iter.Seq2[Problem, error] {
-	panic("contract")
 }

@@ -1,0 +1,278 @@
+package mailstore
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"bahnpost/mail"
+	"bahnpost/store/internal/db"
+)
+
+const (
+	sqlInsertIndex = `INSERT INTO msgidx (account_id, mailbox_id, uid, msg_id, modseq, flags, size, idate, sdate, added, kw_more)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?)`
+	sqlInsertMessage = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary)
+		VALUES (?,?,?,?,?,?,?,?,?)`
+	sqlInsertBody = `INSERT INTO bodies (body_id, refs, codec, rawsize, crc, sha256, ref, data) VALUES (?,1,?,?,?,?,?,?)`
+	sqlRefBody    = `UPDATE bodies SET refs=refs+1 WHERE body_id=? AND refs>0`
+	sqlRefThread  = `INSERT INTO thread_ref (account_id, ref, thread_id) VALUES (?,?,?) ON CONFLICT DO NOTHING`
+	sqlFindThread = `SELECT thread_id FROM thread_ref WHERE account_id=? AND ref=?`
+	sqlDedup      = `SELECT mailbox_id, uid, msg_id, thread_id, modseq FROM dedup WHERE account_id=? AND token=? AND expires>?`
+	sqlAddDedup   = `INSERT INTO dedup (account_id, token, mailbox_id, uid, msg_id, thread_id, modseq, expires) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)
+		ON CONFLICT (account_id, token) DO UPDATE SET mailbox_id=?3, uid=?4, msg_id=?5, thread_id=?6, modseq=?7, expires=?8`
+)
+
+// maxMessageID leaves room for the account above it in the key of messages.
+const maxMessageID = 1<<32 - 1
+
+// messageKey is the key of messages.
+func messageKey(a mail.AccountID, m MessageID) int64 { return int64(a)<<32 | int64(m) }
+
+// Append stores a message; quota is checked and added in the same statement (kind OverQuota).
+func (t *Tx) Append(id MailboxID, m NewMessage) (Appended, error) {
+	return t.insert(id, &ImportedMessage{NewMessage: m})
+}
+
+// Import stores a message with given UID, dates, flags, modseq and UIDL.
+func (t *Tx) Import(id MailboxID, m ImportedMessage) (Appended, error) {
+	if m.UID != 0 {
+		b, err := t.get(id)
+		if err != nil {
+			return Appended{}, err
+		}
+		if m.UID < b.wrk.uidNext {
+			return t.again(b, &m)
+		}
+		if m.UID == maxUID {
+			return Appended{}, &mail.Error{Kind: mail.BadInput, Text: "UID is too large"}
+		}
+	}
+	return t.insert(id, &m)
+}
+
+// maxUID is never given out: UIDNEXT must stay a UID.
+const maxUID = 1<<32 - 1
+
+const sqlSameBody = `SELECT x.msg_id, x.modseq, m.thread_id, b.sha256 FROM msgidx x JOIN messages m ON m.id=(?1<<32|x.msg_id)
+	JOIN bodies b ON b.body_id=m.body_id WHERE x.account_id=?1 AND x.mailbox_id=?2 AND x.uid=?3`
+
+// again is an import whose UID is taken: a no-op if it holds the same body.
+func (t *tx) again(b *mbox, m *ImportedMessage) (Appended, error) {
+	var msg MessageID
+	var mod ModSeq
+	var thread ThreadID
+	var sum []byte
+	found, err := t.c.Row(sqlSameBody, db.Int(t.a.id), db.Int(b.id), db.Int(m.UID)).Scan(&msg, &mod, &thread, &sum)
+	if err != nil {
+		return Appended{}, t.fail(err)
+	}
+	if found && [32]byte(sum) == m.Body.sha {
+		return Appended{UID: m.UID, UIDValidity: b.wrk.uidValidity, Message: msg, Thread: thread, ModSeq: mod}, nil
+	}
+	return Appended{}, &mail.Error{Kind: mail.Conflict, Text: "UID is in use or was used"}
+}
+
+// insert stores a message.
+func (t *tx) insert(id MailboxID, m *ImportedMessage) (Appended, error) {
+	b, err := t.get(id)
+	if err != nil {
+		return Appended{}, err
+	}
+	if m.Dedup != "" {
+		if done, found, err := t.delivered(m.Dedup); found || err != nil {
+			return done, t.fail(err)
+		}
+	}
+	size := int64(len(m.Prefix)) + m.Body.size
+	if err := t.room(b, 1, size); err != nil {
+		return Appended{}, err
+	}
+	flags, more, err := t.keywordBits(m.Keywords)
+	if err != nil {
+		return Appended{}, err
+	}
+	r := row{flags: m.Flags&SystemFlags | flags, size: uint32(size), date: t.date(m.Internal), saved: t.saved(m.Saved)}
+	if len(more) > 0 {
+		r.flags |= moreBit
+	}
+	body, err := t.storeBody(m.Body)
+	if err != nil {
+		return Appended{}, err
+	}
+	thread, err := t.thread(m.Body)
+	if err != nil {
+		return Appended{}, err
+	}
+	t.modseq = max(t.modseq, m.ModSeq)
+	w := t.touch(b)
+	r.uid = max(w.uidNext, m.UID)
+	r.msg = uint32(t.a.wrk.nextMsg)
+	r.modseq = m.ModSeq
+	if r.modseq == 0 {
+		r.modseq = t.modseq
+	}
+	if err := t.writeMessage(b, &r, more, thread, body, m); err != nil {
+		return Appended{}, err
+	}
+	t.a.wrk.nextMsg++
+	w.uidNext = r.uid + 1
+	t.count(w, &r)
+	t.event(event{mailbox: b.id, kind: Added, uids: Range(r.uid, r.uid), rows: []row{r}, more: more})
+	out := Appended{UID: r.uid, UIDValidity: w.uidValidity, Message: MessageID(r.msg), Thread: thread, ModSeq: r.modseq}
+	if m.Dedup != "" {
+		err = t.remember(m.Dedup, b.id, out)
+	}
+	return out, err
+}
+
+func (t *tx) writeMessage(b *mbox, r *row, more []KeywordID, thread ThreadID, body int64, m *ImportedMessage) error {
+	a := t.a.id
+	if _, err := t.exec(sqlInsertIndex, db.Int(a), db.Int(b.id), db.Int(r.uid), db.Int(r.msg), db.Int(r.modseq), db.Int(r.flags),
+		db.Int(r.size), db.Int(r.date), db.Int(r.saved), db.Int(t.modseq), db.Blob(encodeMore(more))); err != nil {
+		return err
+	}
+	prefix := m.Prefix
+	if len(prefix) == 0 {
+		prefix = nil
+	}
+	_, err := t.exec(sqlInsertMessage, db.Int(messageKey(a, MessageID(r.msg))), db.Int(b.id), db.Int(r.uid), db.Int(thread),
+		db.Int(body), db.Int(m.Order), db.Text(m.UIDL), db.Blob(prefix), db.Blob(m.Body.summary))
+	return err
+}
+
+// room checks the limits for n more messages of size octets together.
+func (t *tx) room(b *mbox, n int, size int64) error {
+	w := &t.a.wrk
+	switch {
+	case w.quotaBytes > 0 && w.usedBytes+size > w.quotaBytes:
+		return &mail.Error{Kind: mail.OverQuota, Text: "mailbox is full"}
+	case w.quotaMsgs > 0 && w.usedMsgs+int64(n) > w.quotaMsgs:
+		return &mail.Error{Kind: mail.OverQuota, Text: "mailbox holds as many messages as it may"}
+	case int(b.wrk.msgs)+n > MaxMessages, uint64(b.wrk.uidNext)+uint64(n) >= maxUID, int64(w.nextMsg)+int64(n) > maxMessageID:
+		return &mail.Error{Kind: mail.Limit, Text: "too many messages in one mailbox"}
+	}
+	return nil
+}
+
+// count adds r to the counters.
+func (t *tx) count(w *mboxRow, r *row) {
+	w.msgs++
+	w.bytes += int64(r.size)
+	if r.flags&Seen == 0 {
+		w.unseen++
+	}
+	if r.flags&Deleted != 0 {
+		w.deleted++
+	}
+	t.a.wrk.usedBytes += int64(r.size)
+	t.a.wrk.usedMsgs++
+	t.added += int64(r.size)
+}
+
+func (t *tx) date(d time.Time) int64 {
+	if d.IsZero() {
+		return packDate(t.time().Unix(), 0)
+	}
+	_, off := d.Zone()
+	return packDate(d.Unix(), int16(min(max(off/60, 1-zoneBias), zoneBias-1)))
+}
+
+func (t *tx) saved(d time.Time) uint32 {
+	if d.IsZero() {
+		d = t.time()
+	}
+	return uint32(min(max(d.Unix(), 0), 1<<32-1))
+}
+
+// storeBody refers to the body's row, or makes it: all recipients of one mail share it.
+func (t *tx) storeBody(b *Body) (int64, error) {
+	t.bodies = append(t.bodies, b)
+	if id := b.row.Load(); id != 0 {
+		n, err := t.exec(sqlRefBody, db.Int(id))
+		if err != nil || n == 1 {
+			return id, err
+		}
+	}
+	id := t.s.nextBody.Add(1)
+	if b.ref != "" {
+		if _, err := t.exec(`DELETE FROM gone_refs WHERE ref=?`, db.Text(string(b.ref))); err != nil {
+			return 0, err
+		}
+	}
+	_, err := t.exec(sqlInsertBody, db.Int(id), db.Int(b.codec), db.Int(b.size), db.Int(b.crc), db.Blob(b.sha[:]),
+		db.Text(string(b.ref)), db.Blob(b.inline))
+	b.row.Store(id)
+	return id, err
+}
+
+// maxThreadRefs is how many ids of References take part in threading: the
+// oldest one and the latest, which is where a reply's parents are.
+const maxThreadRefs = 16
+
+// thread finds or makes the conversation (RFC 8621 §3: an id in common, and the same base subject).
+func (t *tx) thread(b *Body) (ThreadID, error) {
+	var id ThreadID
+	keys := b.threadKeys
+	for i := len(keys) - 1; i > 0 && id == 0; i-- { // parents, the nearest first
+		if _, err := t.c.Row(sqlFindThread, db.Int(t.a.id), db.Int(keys[i])).Scan(&id); err != nil {
+			return 0, t.fail(err)
+		}
+	}
+	fresh := id == 0
+	if fresh {
+		id = t.a.wrk.nextThread
+	}
+	for i, k := range keys {
+		n, err := t.exec(sqlRefThread, db.Int(t.a.id), db.Int(k), db.Int(id))
+		if err != nil {
+			return 0, err
+		}
+		if i == 0 && n == 0 && fresh { // someone cited us before we came
+			if _, err := t.c.Row(sqlFindThread, db.Int(t.a.id), db.Int(k)).Scan(&id); err != nil {
+				return 0, t.fail(err)
+			}
+			fresh = false
+		}
+	}
+	if fresh {
+		t.a.wrk.nextThread++
+		t.wrote = true
+	}
+	return id, nil
+}
+
+// threadKey is what thread_ref is keyed by: id and subject together.
+func threadKey(id string, subject string) int64 {
+	h := sha256.New()
+	h.Write([]byte(id))
+	h.Write([]byte{0})
+	h.Write([]byte(subject))
+	var sum [32]byte
+	return int64(binary.BigEndian.Uint64(h.Sum(sum[:0])))
+}
+
+func dedupToken(key string) []byte {
+	sum := sha256.Sum256([]byte(key))
+	return sum[:16]
+}
+
+// delivered looks for an earlier delivery with the same key.
+func (t *tx) delivered(key string) (a Appended, found bool, err error) {
+	var box MailboxID
+	found, err = t.c.Row(sqlDedup, db.Int(t.a.id), db.Blob(dedupToken(key)), db.Int(t.time().Unix())).
+		Scan(&box, &a.UID, &a.Message, &a.Thread, &a.ModSeq)
+	if m := t.a.byID(box); m != nil {
+		a.UIDValidity = m.wrk.uidValidity
+	}
+	return a, found, err
+}
+
+// dedupKeep is how long a delivery is remembered: longer than any hop retries (RFC 5321 §4.5.4.1: 4–5 days).
+const dedupKeep = 7 * 24 * time.Hour
+
+func (t *tx) remember(key string, box MailboxID, a Appended) error {
+	_, err := t.exec(sqlAddDedup, db.Int(t.a.id), db.Blob(dedupToken(key)), db.Int(box), db.Int(a.UID), db.Int(a.Message),
+		db.Int(a.Thread), db.Int(a.ModSeq), db.Int(t.time().Add(dedupKeep).Unix()))
+	return err
+}

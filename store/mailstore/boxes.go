@@ -1,0 +1,291 @@
+package mailstore
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"bahnpost/mail"
+	"bahnpost/store/internal/db"
+)
+
+type boxKey struct {
+	account mail.AccountID
+	mailbox MailboxID
+}
+
+// boxes is the register of open mailboxes and of unused ones kept warm.
+type boxes struct {
+	mu     sync.Mutex
+	byKey  map[boxKey]*Box
+	lru    Box // ring of unused boxes with rows
+	unused int64
+	limit  int64
+
+	hits, misses, loads, loadedRows atomic.Int64
+}
+
+func (x *boxes) init(limit int64) {
+	x.byKey = make(map[boxKey]*Box)
+	x.lru.prev, x.lru.next = &x.lru, &x.lru
+	x.limit = limit
+}
+
+// open returns the box of m; the caller holds acct.mu for reading, so that no commit comes between.
+func (x *boxes) open(s *Store, a *acct, m *mbox) *Box {
+	k := boxKey{a.id, m.id}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	b := x.byKey[k]
+	if b == nil {
+		b = &Box{s: s, account: a.id, id: m.id, path: a.path(m, curRow), cur: m.cur}
+		x.byKey[k] = b
+		x.misses.Add(1)
+	} else {
+		x.hits.Add(1)
+	}
+	x.use(b)
+	b.refs++
+	return b
+}
+
+// use takes b out of the LRU.
+func (x *boxes) use(b *Box) {
+	if b.next == nil {
+		return
+	}
+	b.prev.next, b.next.prev = b.next, b.prev
+	b.prev, b.next = nil, nil
+	x.unused -= b.charged
+}
+
+func (x *boxes) close(b *Box) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if b.refs--; b.refs > 0 {
+		return
+	}
+	k := boxKey{b.account, b.id}
+	b.mu.Lock()
+	b.first = b.head() // no view looks back
+	b.ring = nil
+	keep := b.loaded && !b.gone
+	b.charged = b.rows.bytes()
+	b.mu.Unlock()
+	if !keep {
+		if x.byKey[k] == b {
+			delete(x.byKey, k)
+		}
+		return
+	}
+	b.prev, b.next = &x.lru, x.lru.next
+	b.prev.next, b.next.prev = b, b
+	x.unused += b.charged
+	for x.unused > x.limit && x.lru.prev != &x.lru {
+		old := x.lru.prev
+		x.use(old)
+		delete(x.byKey, boxKey{old.account, old.id})
+	}
+}
+
+// rows calls fn with the box of m, if its rows are exactly what the writer sees; it reports whether it did.
+// On the writer's goroutine, which alone changes rows.
+func (x *boxes) rows(t *tx, m *mbox, fn func(*Box)) bool {
+	if m.touched == t.serial {
+		return false
+	}
+	x.mu.Lock()
+	b := x.byKey[boxKey{t.a.id, m.id}]
+	x.mu.Unlock()
+	if b == nil {
+		return false
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if !b.loaded || b.cur.modseq != m.wrk.modseq || b.gone {
+		return false
+	}
+	fn(b)
+	return true
+}
+
+// apply tells the open boxes what a step did. Under acct.mu, on the writer's goroutine.
+func (x *boxes) apply(t *tx) {
+	a := t.a
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.byKey) == 0 {
+		return
+	}
+	for i := range t.touched {
+		p := &t.touched[i]
+		b := x.byKey[boxKey{a.id, p.m.id}]
+		if b == nil {
+			continue
+		}
+		b.mu.Lock()
+		told := false
+		for j := range t.events {
+			if e := &t.events[j]; e.mailbox == p.m.id {
+				e.commit = t.after.modseq
+				b.apply(e, &p.after)
+				told = true
+			}
+		}
+		if !told {
+			b.apply(nil, &p.after)
+		}
+		if b.load != nil {
+			b.load.wake()
+		}
+		gone := b.gone
+		b.mu.Unlock()
+		if gone {
+			x.use(b)
+			delete(x.byKey, boxKey{a.id, p.m.id})
+		}
+	}
+	if len(t.names) > 0 {
+		x.repath(a)
+	}
+}
+
+// repath gives the open boxes of a their names anew after the tree changed: rare.
+func (x *boxes) repath(a *acct) {
+	for k, b := range x.byKey {
+		if k.account != a.id {
+			continue
+		}
+		if m := a.byID(k.mailbox); m != nil {
+			b.mu.Lock()
+			b.path = a.path(m, curRow)
+			b.mu.Unlock()
+		}
+	}
+}
+
+// loading is a load of rows under way.
+type loading struct {
+	journal []event
+	done    chan struct{}
+	told    chan struct{} // capacity 1: a commit was told to the box
+	err     error
+}
+
+func (l *loading) wake() {
+	select {
+	case l.told <- struct{}{}:
+	default:
+	}
+}
+
+const sqlLoadRows = `SELECT uid, msg_id, modseq, flags, size, idate, sdate FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid>? ORDER BY uid`
+
+// Load makes the rows present. Other methods that need them call it.
+//
+// The rows come from a snapshot S. Commits told meanwhile go to a journal; those
+// after S are applied to the rows at the end. S may be ahead of what the box
+// has been told (a commit is durable before it is told): then we wait for it.
+func (b *Box) Load(ctx context.Context) error {
+	for {
+		b.mu.Lock()
+		switch {
+		case b.gone:
+			b.mu.Unlock()
+			return errNoMailbox
+		case b.loaded:
+			b.mu.Unlock()
+			return nil
+		case b.load == nil:
+			l := &loading{done: make(chan struct{}), told: make(chan struct{}, 1)}
+			b.load = l
+			b.mu.Unlock()
+			return b.fill(ctx, l)
+		}
+		l := b.load
+		b.mu.Unlock()
+		select {
+		case <-l.done:
+			if l.err != nil && ctx.Err() != nil {
+				return ctx.Err()
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (b *Box) fill(ctx context.Context, l *loading) (err error) {
+	defer func() {
+		b.mu.Lock()
+		l.err = err
+		b.load = nil
+		b.mu.Unlock()
+		close(l.done)
+	}()
+	rows, more, snap, err := b.readRows(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		b.mu.Lock()
+		if b.gone {
+			b.mu.Unlock()
+			return errNoMailbox
+		}
+		if b.cur.modseq >= snap {
+			break
+		}
+		b.mu.Unlock()
+		select {
+		case <-l.told:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer b.mu.Unlock()
+	b.rows, b.more = rows, more
+	for i := range l.journal {
+		if e := &l.journal[i]; e.commit > snap {
+			b.applyRows(e)
+		}
+	}
+	b.loaded = true
+	b.s.boxes.loads.Add(1)
+	b.s.boxes.loadedRows.Add(int64(b.rows.n))
+	return nil
+}
+
+// readRows reads the index in one snapshot, whose modseq of the mailbox is snap.
+func (b *Box) readRows(ctx context.Context) (rows rowList, more map[UID][]KeywordID, snap ModSeq, err error) {
+	err = b.s.db.View(ctx, func(c *db.Conn) error {
+		rows, more = rowList{}, nil
+		if found, err := c.Row(`SELECT modseq FROM mailboxes WHERE account_id=? AND mailbox_id=?`, db.Int(b.account), db.Int(b.id)).Scan(&snap); err != nil || !found {
+			if err == nil {
+				err = errNoMailbox
+			}
+			return err
+		}
+		far := false
+		for q, err := range c.Rows(sqlLoadRows, db.Int(b.account), db.Int(b.id), db.Int(0)) {
+			if err != nil {
+				return err
+			}
+			r := scanRow(q)
+			far = far || r.flags&moreBit != 0
+			rows.add(r)
+		}
+		if !far {
+			return nil
+		}
+		more = make(map[UID][]KeywordID)
+		for q, err := range c.Rows(`SELECT uid, kw_more FROM msgidx WHERE account_id=? AND mailbox_id=? AND flags&128<>0`, db.Int(b.account), db.Int(b.id)) {
+			if err != nil {
+				return err
+			}
+			more[UID(q.Int(0))] = decodeMore(q.RawBytes(1))
+		}
+		return nil
+	})
+	return rows, more, snap, err
+}

@@ -1,0 +1,82 @@
+package mailstore
+
+import "bahnpost/store/internal/db"
+
+// steps is the schema (DESIGN.md has the picture). Every key leads with the
+// account, so that an account is one stretch of each tree and, later, one
+// partition of a cluster.
+//
+// messages is keyed by one integer, account<<32 | message: the same order as
+// (account_id, msg_id), but in SQLite a rowid table keeps 4 KB of a row in its
+// leaf, a WITHOUT ROWID table only 1 KB: a summary would spill into overflow
+// pages, one more page written per delivery and two more read per FETCH.
+//
+// msgidx is slim: the only table that a mailbox open reads. added is the modseq
+// of its arrival; it rises with uid, so arrivals need no row in changelog.
+var steps = []db.Step{`
+CREATE TABLE accounts (
+	account_id INTEGER PRIMARY KEY,
+	epoch BIGINT NOT NULL, modseq BIGINT NOT NULL,
+	next_mailbox BIGINT NOT NULL, next_msg BIGINT NOT NULL, next_thread BIGINT NOT NULL, uidvalidity_next BIGINT NOT NULL,
+	used_bytes BIGINT NOT NULL, used_msgs BIGINT NOT NULL,
+	quota_bytes BIGINT NOT NULL, quota_msgs BIGINT NOT NULL, quota_warn TEXT NOT NULL,
+	log_floor BIGINT NOT NULL, removed BIGINT NOT NULL, fts_high BIGINT NOT NULL DEFAULT 0
+);
+CREATE TABLE mailboxes (
+	account_id BIGINT NOT NULL, mailbox_id BIGINT NOT NULL,
+	parent_id BIGINT NOT NULL, name TEXT NOT NULL, special_use TEXT NOT NULL, noselect BIGINT NOT NULL,
+	uidvalidity BIGINT NOT NULL, created BIGINT NOT NULL,
+	uidnext BIGINT NOT NULL, modseq BIGINT NOT NULL,
+	msgs BIGINT NOT NULL, unseen BIGINT NOT NULL, deleted BIGINT NOT NULL, bytes BIGINT NOT NULL,
+	PRIMARY KEY (account_id, mailbox_id)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX mailboxes_name ON mailboxes (account_id, parent_id, name);
+CREATE TABLE subscriptions (
+	account_id BIGINT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (account_id, name)
+) WITHOUT ROWID;
+CREATE TABLE keywords (
+	account_id BIGINT NOT NULL, kw_id BIGINT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (account_id, kw_id)
+) WITHOUT ROWID;
+CREATE TABLE acl (
+	account_id BIGINT NOT NULL, mailbox_id BIGINT NOT NULL, identifier TEXT NOT NULL, rights TEXT NOT NULL,
+	PRIMARY KEY (account_id, mailbox_id, identifier)
+) WITHOUT ROWID;
+CREATE TABLE metadata (
+	account_id BIGINT NOT NULL, mailbox_id BIGINT NOT NULL, entry TEXT NOT NULL, value BLOB NOT NULL,
+	PRIMARY KEY (account_id, mailbox_id, entry)
+) WITHOUT ROWID;
+CREATE TABLE msgidx (
+	account_id BIGINT NOT NULL, mailbox_id BIGINT NOT NULL, uid BIGINT NOT NULL,
+	msg_id BIGINT NOT NULL, modseq BIGINT NOT NULL, flags BIGINT NOT NULL, size BIGINT NOT NULL,
+	idate BIGINT NOT NULL, sdate BIGINT NOT NULL, added BIGINT NOT NULL, kw_more BLOB,
+	PRIMARY KEY (account_id, mailbox_id, uid)
+) WITHOUT ROWID;
+CREATE TABLE messages (
+	id INTEGER PRIMARY KEY,
+	mailbox_id BIGINT NOT NULL, uid BIGINT NOT NULL, thread_id BIGINT NOT NULL, body_id BIGINT NOT NULL,
+	pop_order BIGINT NOT NULL, uidl TEXT NOT NULL, prefix BLOB, summary BLOB NOT NULL
+);
+CREATE TABLE bodies (
+	body_id INTEGER PRIMARY KEY,
+	refs BIGINT NOT NULL, codec BIGINT NOT NULL, rawsize BIGINT NOT NULL, crc BIGINT NOT NULL,
+	sha256 BLOB NOT NULL, ref TEXT NOT NULL, data BLOB
+);
+CREATE INDEX bodies_ref ON bodies (ref) WHERE ref <> '';
+CREATE TABLE thread_ref (
+	account_id BIGINT NOT NULL, ref BIGINT NOT NULL, thread_id BIGINT NOT NULL, PRIMARY KEY (account_id, ref)
+) WITHOUT ROWID;
+CREATE TABLE dedup (
+	account_id BIGINT NOT NULL, token BLOB NOT NULL,
+	mailbox_id BIGINT NOT NULL, uid BIGINT NOT NULL, msg_id BIGINT NOT NULL, thread_id BIGINT NOT NULL, modseq BIGINT NOT NULL,
+	expires BIGINT NOT NULL, PRIMARY KEY (account_id, token)
+) WITHOUT ROWID;
+CREATE TABLE changelog (
+	account_id BIGINT NOT NULL, modseq BIGINT NOT NULL, mailbox_id BIGINT NOT NULL, kind BIGINT NOT NULL,
+	at BIGINT NOT NULL, uids BLOB, PRIMARY KEY (account_id, modseq, mailbox_id, kind)
+) WITHOUT ROWID;
+CREATE TABLE gone (
+	account_id BIGINT NOT NULL, modseq BIGINT NOT NULL, mailbox_id BIGINT NOT NULL, msgs BLOB,
+	PRIMARY KEY (account_id, modseq, mailbox_id)
+) WITHOUT ROWID;
+CREATE TABLE gone_refs (ref TEXT PRIMARY KEY, at BIGINT NOT NULL) WITHOUT ROWID;
+`}
