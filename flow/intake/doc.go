@@ -34,7 +34,8 @@ import (
 )
 
 // Resolver finds the accounts behind an address: exact, alias, without
-// detail, catch-all. Not ours: one recipient with Account 0. Ours but not there: kind NoSuchAccount.
+// detail, catch-all; postmaster, with or without a domain, is always somebody
+// (RFC 5321 §4.5.1). Not ours: one recipient with Account 0. Ours but not there: kind NoSuchAccount.
 type Resolver interface {
 	Resolve(ctx context.Context, a mail.Address) ([]mail.Recipient, error)
 }

@@ -2,7 +2,6 @@ package intake
 
 import (
 	"context"
-	"strings"
 	"sync"
 
 	"bahnpost/mail"
@@ -10,13 +9,11 @@ import (
 
 // Config has a working zero value; the default is in brackets.
 type Config struct {
-	Hostname          string       // ours, for a Message-ID that a client forgot
-	Domain            string       // of <Postmaster> without domain
-	Postmaster        mail.Address // gets mail for postmaster of our domains where nobody has that address (RFC 5321 §4.5.1) [none: refused]
-	MaxHops           int          // Received fields [100]
-	IgnoreDeliveredTo bool         // don't take a Delivered-To of the recipient for a loop
-	AnySender         bool         // authenticated clients may send as anybody
-	Filters           []Filter     // in this order [none]
+	Hostname          string   // ours, for a Message-ID that a client forgot
+	MaxHops           int      // Received fields [100]
+	IgnoreDeliveredTo bool     // don't take a Delivered-To of the recipient for a loop
+	AnySender         bool     // authenticated clients may send as anybody
+	Filters           []Filter // in this order [none]
 }
 
 // Intake is the gate.
@@ -70,18 +67,14 @@ func (in *Intake) Sender(ctx context.Context, from mail.ReversePath, login mail.
 // Recipient resolves one recipient of a mail of size octets (0: unknown) and
 // returns the accounts behind it. Address, Orig and the DSN parameters of to are set.
 func (in *Intake) Recipient(ctx context.Context, env *mail.Envelope, size int64, to mail.Recipient) ([]mail.Recipient, error) {
-	a := to.Address
-	if a.Domain == "" {
-		a.Domain = in.cfg.Domain
-	}
-	rs, err := in.resolve(ctx, a)
+	rs, err := in.dir.Resolve(ctx, to.Address)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]mail.Recipient, 0, len(rs))
 	for _, r := range rs {
 		if r.Account == 0 {
-			return nil, foreign(env, a, r)
+			return nil, foreign(env, to.Address, r)
 		}
 		if err := in.cell.Room(ctx, r.Account, size); err != nil {
 			return nil, err
@@ -93,16 +86,6 @@ func (in *Intake) Recipient(ctx context.Context, env *mail.Envelope, size int64,
 		return nil, errNobody
 	}
 	return out, nil
-}
-
-// resolve adds the postmaster that every domain must have (RFC 5321 §4.5.1).
-func (in *Intake) resolve(ctx context.Context, a mail.Address) ([]mail.Recipient, error) {
-	rs, err := in.dir.Resolve(ctx, a)
-	if err != nil && mail.KindOf(err) == mail.NoSuchAccount &&
-		strings.EqualFold(a.Local, "postmaster") && !in.cfg.Postmaster.IsZero() && a != in.cfg.Postmaster {
-		return in.dir.Resolve(ctx, in.cfg.Postmaster)
-	}
-	return rs, err
 }
 
 // foreign is the answer for an address of another system: r was asked for as a,

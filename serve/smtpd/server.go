@@ -56,6 +56,8 @@ const (
 	idleSize              = 1 << 10         // of a connection otherwise: room for a pipelined MAIL, a dozen RCPT and DATA
 	keepOut               = 4 << 10         // a reply buffer that grew larger is not kept
 	rateGrace             = 5 * time.Minute // before MinRate counts
+	lingerTime            = 500 * time.Millisecond
+	lingerMax             = 1 << 20 // octets taken after our last words
 )
 
 func (c Config) withDefaults() Config {

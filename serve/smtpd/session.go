@@ -29,6 +29,7 @@ type session struct {
 	outErr  error
 	reading reading
 	closing bool
+	linger  bool   // the client may still be sending
 	why     string // the session ended, for the log
 
 	phase phase
@@ -225,7 +226,7 @@ func (s *session) fail(code int, status, text string) {
 
 func (s *session) bye(code int, status, text string) {
 	s.fail(code, status, text)
-	s.closing = true
+	s.closing, s.linger = true, true
 	if s.why == "" {
 		s.why = text
 	}
@@ -255,6 +256,23 @@ func (s *session) shrink() {
 	}
 }
 
+// wait takes what a client still sends after our last words: closing with
+// unread input would reset the connection and take those words from it.
+func (s *session) wait() {
+	if c, ok := s.conn.Conn.(interface{ CloseWrite() error }); ok { // TCP and TLS: the client sees the end at once
+		c.CloseWrite()
+	}
+	if s.conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	for taken := 0; taken < lingerMax; {
+		n, err := s.conn.Read(s.small[:])
+		if taken += n; err != nil {
+			return
+		}
+	}
+}
+
 // end cleans up, whatever happened, and writes the session's line.
 func (s *session) end() {
 	if p := recover(); p != nil {
@@ -265,6 +283,9 @@ func (s *session) end() {
 	}
 	s.reset()
 	s.in.Drop()
+	if s.linger && s.outErr == nil {
+		s.wait()
+	}
 	s.shrink()
 	s.cfg.Log.LogAttrs(context.WithoutCancel(s.ctx), slog.LevelInfo, "session ended",
 		slog.String("session", s.id), slog.String("protocol", s.conn.Protocol()), slog.String("remote", s.conn.RemoteIP()),
