@@ -167,8 +167,9 @@ func pick[T any](name, want string, yes, no *T) *T {
 
 // unfold undoes folding (RFC 5322 §2.2.3), trims, and takes out what an IMAP
 // string can't hold: NUL becomes '?', a stray CR or LF a space.
-func unfold(v string) string {
-	v = strings.Trim(v, " \t\r\n")
+func unfold(v string) string { return unfoldOnly(strings.Trim(v, " \t\r\n")) }
+
+func unfoldOnly(v string) string {
 	for i := 0; i < len(v); i++ {
 		if c := v[i]; c == '\r' || c == '\n' || c == 0 {
 			return unfoldSlow(v, i)

@@ -336,9 +336,10 @@ func unhex(c byte) byte {
 	return 0xff
 }
 
-// cleanParam makes UTF-8 of a value and takes out control characters that an IMAP string can't hold.
+// cleanParam makes UTF-8 of a value and takes out what an IMAP string can't hold. Blanks in a quoted
+// value stay: a boundary may end in them, whatever RFC 2046 §5.1.1 says.
 func cleanParam(v string) string {
-	v = unfold(v)
+	v = unfoldOnly(v)
 	if !utf8.ValidString(v) {
 		v = string(toUTF8("", []byte(v)))
 	}

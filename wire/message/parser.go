@@ -3,12 +3,11 @@ package message
 import (
 	"bytes"
 	"io"
-	"strings"
 )
 
 // Bounds of the push parser beside those of message.go.
 const (
-	maxBoundary   = 250      // octets compared of a boundary (RFC 2046 §5.1.1 allows 70); longer ones match by this prefix
+	maxBoundary   = 2000     // octets compared of a boundary (RFC 2046 §5.1.1 allows 70); longer ones match by this prefix
 	crProbe       = 64 << 10 // a message without any LF in its first crProbe octets is taken for one with bare CR line ends
 	readChunk     = 32 << 10 // Parse reads this much at a time
 	capturePlain  = 4 << 10  // raw octets of text/plain kept for the preview: 200 runes of 4 octets in base64, and some blank lines
@@ -38,7 +37,7 @@ type frame struct {
 // Choices where the standards are silent: a multipart or message/rfc822 is parsed whatever its
 // Content-Transfer-Encoding says (RFC 2045 §6.4 forbids others than identity; Dovecot does the same);
 // a multipart without boundary parameter is text/plain; a delimiter line is matched as RFC 2046
-// §5.1.1 says, by prefix, longest first, unless another boundary character follows.
+// §5.1.1 says, by prefix, but of several boundaries that match the longest counts.
 type Parser struct {
 	root   *Part
 	state  uint8
@@ -60,6 +59,7 @@ type Parser struct {
 	env   Envelope
 	refs  string // raw References of the outermost header
 
+	dashes    bool   // header: a line beginning with "--" was seen
 	hdr       []byte // header so far; beyond MaxHeaderBytes only the beginning of the current line
 	lineStart int    // of the current header line in hdr
 	lineLen   int64  // octets of the current header line
@@ -156,7 +156,7 @@ func (p *Parser) openHeader(part *Part, inner bool) {
 	part.HeaderStart = p.pos
 	p.nparts++
 	p.cur, p.inner, p.state = part, inner, inHeader
-	p.hdr, p.lineStart, p.lineLen = p.hdr[:0], 0, 0
+	p.hdr, p.lineStart, p.lineLen, p.dashes = p.hdr[:0], 0, 0, false
 }
 
 // header takes one line (or the piece of one) of a header.
@@ -210,10 +210,11 @@ func (p *Parser) headerLine(whole bool) bool {
 		lines--
 	}
 	k, last := p.match(line)
+	if own, end, ok := p.ownDelim(line); ok && (k < 0 || len(own) > len(p.stack[k].delim)) {
+		k, last = len(p.stack), end
+	}
 	if k < 0 {
-		if k, last = p.ownDelim(line); k < 0 {
-			return false
-		}
+		return false
 	}
 	p.hdr = p.hdr[:p.lineStart]
 	for p.state == inHeader { // a message part opens a header again
@@ -228,22 +229,22 @@ func (p *Parser) headerLine(whole bool) bool {
 }
 
 // ownDelim is for a header without empty line whose own boundary follows at once: it
-// reports what match would say if the header ended before line. Only the first junk
+// reports the delimiter that match would find if the header ended before line. Only the first such
 // line of a header is looked at, or it would cost a look at the header for each.
-func (p *Parser) ownDelim(line []byte) (int, bool) {
-	if p.lineStart == 0 || len(p.stack) >= MaxDepth || bytes.Contains(p.hdr[:p.lineStart], []byte("\n--")) {
-		return -1, false
+func (p *Parser) ownDelim(line []byte) (delim string, last, ok bool) {
+	if p.lineStart == 0 || p.dashes || len(p.stack) >= MaxDepth {
+		return "", false, false
 	}
+	p.dashes = true
 	var h header
 	h.scan(string(p.hdr[:p.lineStart]), false)
 	typ, _, params := parseContentType(h.contentType)
 	if typ != "MULTIPART" {
-		return -1, false
+		return "", false, false
 	}
-	if ok, last := matchDelim(line, delimOf(params)); ok {
-		return len(p.stack), last
-	}
-	return -1, false
+	delim = delimOf(params)
+	ok, last = matchDelim(line, delim)
+	return delim, last, ok
 }
 
 // tryBareCR starts anew with CR as line end if the octets so far have one (bare CR files).
@@ -317,11 +318,10 @@ func (p *Parser) rewindow() {
 func delimOf(params []Param) string {
 	for i := range params {
 		if params[i].Name == "BOUNDARY" {
-			b := strings.TrimRight(params[i].Value, " \t")
-			if b == "" {
+			if params[i].Value == "" {
 				return ""
 			}
-			return "--" + b[:min(len(b), maxBoundary)]
+			return "--" + clip(params[i].Value, maxBoundary)
 		}
 	}
 	return ""
@@ -356,13 +356,5 @@ func matchDelim(line []byte, delim string) (ok, last bool) {
 	if len(rest) >= 2 && rest[0] == '-' && rest[1] == '-' {
 		return true, true
 	}
-	if len(rest) > 0 && len(delim) < maxBoundary+2 && isBoundaryChar(rest[0]) {
-		return false, false
-	}
 	return true, false
-}
-
-// isBoundaryChar reports bcharsnospace of RFC 2046 §5.1.1.
-func isBoundaryChar(c byte) bool {
-	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c != 0 && strings.IndexByte("'()+_,-./:=?", c) >= 0
 }
