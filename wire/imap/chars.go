@@ -6,9 +6,10 @@ var (
 	astringChar = class(func(c byte) bool { return c > ' ' && c < 0x7f && !in(c, `(){%*"\`) })
 	tagChar     = class(func(c byte) bool { return c > ' ' && c < 0x7f && !in(c, `(){%*"\+`) })
 	// listChar are the octets of an unquoted LIST pattern. UTF-8 is let through for kindness.
-	listChar = class(func(c byte) bool { return c > ' ' && c != 0x7f && !in(c, `(){"\`) })
-	// quotedPlain are the octets that need no escape in a quoted string.
-	quotedPlain = class(func(c byte) bool { return c >= ' ' && c < 0x7f && c != '"' && c != '\\' })
+	listChar   = class(func(c byte) bool { return c > ' ' && c != 0x7f && !in(c, `(){"\`) })
+	base64Char = class(func(c byte) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '='
+	})
 )
 
 func class(ok func(byte) bool) (t [256]bool) {

@@ -33,6 +33,7 @@ type Decoder struct {
 	pos   int
 	err   error
 	total int64 // of literals held in memory
+	mid   bool  // a literal was begun and the line after it not read yet
 
 	// UTF8 says that UTF8=ACCEPT or IMAP4rev2 is enabled: mailbox names are
 	// UTF-8, not modified UTF-7 (RFC 6855 §3, RFC 9051 §5.1).
@@ -68,6 +69,10 @@ func (d *Decoder) FailErr(err error) {
 		d.err = err
 	}
 }
+
+// Unfinished reports whether a literal was begun whose end was not reached, or
+// the line after it not read: what whoever skips a failed command must know.
+func (d *Decoder) Unfinished() bool { return d.mid }
 
 // Rest returns what of the current line was not read yet.
 func (d *Decoder) Rest() []byte { return d.line[d.pos:] }
@@ -181,6 +186,9 @@ func (d *Decoder) Is(kw string) bool {
 	d.pos += len(kw)
 	return true
 }
+
+// Base64OrEqual reads the initial response of AUTHENTICATE (RFC 4959 §3).
+func (d *Decoder) Base64OrEqual() []byte { return d.word("base64", MaxLine, &base64Char) }
 
 // Number64 reads a number of at most 63 bits (RFC 9051 number64).
 func (d *Decoder) Number64() int64 {

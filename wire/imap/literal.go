@@ -59,7 +59,7 @@ func (d *Decoder) literal(eight bool) []byte {
 		d.FailErr(err)
 		return nil
 	}
-	d.line, d.pos = nil, 0 // the announcement is used up, also if reading fails
+	d.line, d.pos, d.mid = nil, 0, true // the announcement is used up, also if reading fails
 	b := make([]byte, a.Size)
 	if _, err := io.ReadFull(r, b); err != nil {
 		d.FailErr(err)
@@ -80,7 +80,7 @@ func (d *Decoder) nextLine() {
 		d.FailErr(err)
 		return
 	}
-	d.line, d.pos = line, 0
+	d.line, d.pos, d.mid = line, 0, false
 }
 
 // Stream begins a literal (or, with eight set, a literal8 too) that the caller
@@ -112,7 +112,7 @@ func (d *Decoder) Stream(eight bool, accept func(Announced) error) (r io.Reader,
 		d.FailErr(err)
 		return nil, got
 	}
-	d.line, d.pos = nil, 0
+	d.line, d.pos, d.mid = nil, 0, true
 	return r, got
 }
 

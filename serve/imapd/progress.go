@@ -1,0 +1,42 @@
+package imapd
+
+import (
+	"time"
+
+	"bahnpost/store/mailstore"
+)
+
+// progressEvery is after what time, and how often, a command that takes long
+// says that it is still at work (RFC 9585 §4: at most every 10 seconds or so).
+const progressEvery = 10 * time.Second
+
+// slowUpdate is update for commands on many messages: it says INPROGRESS while the store works.
+func (s *session) slowUpdate(fn func(*mailstore.Tx) error) error {
+	return s.inProgress(func() error { return s.update(fn) })
+}
+
+// inProgress runs fn, which must not touch the session's output, and says INPROGRESS
+// meanwhile. The usual, fast case costs a timer.
+func (s *session) inProgress(fn func() error) error {
+	t := time.NewTimer(progressEvery)
+	defer t.Stop()
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-t.C:
+			s.sayProgress()
+			t.Reset(progressEvery)
+		}
+	}
+}
+
+// sayProgress says INPROGRESS with the tag of the command, goal unknown (RFC 9585 §4.1).
+func (s *session) sayProgress() {
+	b := append(s.out.b, `* OK [INPROGRESS ("`...)
+	b = append(b, s.cmd.tag...)
+	s.out.b = append(b, "\" NIL NIL)] still at work\r\n"...)
+	s.out.flush()
+}

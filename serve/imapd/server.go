@@ -1,0 +1,48 @@
+package imapd
+
+import (
+	"context"
+
+	"bahnpost/serve/listen"
+	"bahnpost/store/mailstore"
+)
+
+// Server serves IMAP connections. It is safe for concurrent use.
+type Server struct {
+	cfg      Config
+	store    *mailstore.Store
+	gate     *listen.Gate
+	crew     *crew
+	pusher   *pusher
+	commands map[string]*command
+	caps     capabilities
+	open     counter
+}
+
+var _ listen.Handler = (*Server)(nil)
+
+// New returns a Server over store with the logins of gate.
+func New(store *mailstore.Store, gate *listen.Gate, cfg Config) *Server {
+	s := &Server{cfg: cfg.withDefaults(), store: store, gate: gate, crew: newCrew()}
+	s.pusher = newPusher(s.crew)
+	s.commands = commandTable()
+	s.caps = makeCapabilities(s.commands, s.cfg)
+	return s
+}
+
+// Serve implements listen.Handler.
+func (srv *Server) Serve(ctx context.Context, c *listen.Conn) {
+	srv.opened(+1)
+	s := newSession(ctx, srv, c)
+	s.serve()
+	if srv.opened(-1) == 0 {
+		srv.crew.dismiss()
+	}
+}
+
+func (srv *Server) opened(d int64) int64 {
+	if f := srv.cfg.Metrics.Session; f != nil {
+		f(int(d))
+	}
+	return srv.open.Add(d)
+}

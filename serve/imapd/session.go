@@ -1,0 +1,302 @@
+package imapd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bahnpost/mail"
+	"bahnpost/serve/listen"
+	"bahnpost/store/mailstore"
+	"bahnpost/wire/imap"
+)
+
+type counter = atomic.Int64
+
+// state is how far a session has come (RFC 9051 §3). Values are bits: a command names those it may be given in.
+type state uint8
+
+const (
+	notAuthenticated state = 1 << iota
+	authenticated
+	selected
+	loggedOut
+
+	anyState = notAuthenticated | authenticated | selected
+	loggedIn = authenticated | selected
+)
+
+// features are what the client has enabled (RFC 5161).
+type features uint8
+
+const (
+	condstore features = 1 << iota // RFC 7162 §3.1
+	qresync                        // RFC 7162 §3.2
+	utf8Names                      // RFC 6855
+	rev2                           // RFC 9051
+	uidOnly                        // RFC 9586
+)
+
+// session is one client's conversation. All but the atomics is guarded by mu.
+type session struct {
+	srv  *Server
+	conn *listen.Conn
+	ctx  context.Context
+
+	mu   sync.Mutex
+	in   input
+	out  output
+	dec  imap.Decoder
+	done chan struct{} // a job of this session has ended
+
+	state   state
+	enabled features
+	login   listen.Login
+	mbox    *selection // while state is selected
+	cmd     current
+	idle    *idleState
+	notify  *notifyState // RFC 5465
+	deflate *deflateState
+
+	idling atomic.Bool // news are to be said at once
+	news   atomic.Bool // something was committed since we looked
+	dying  atomic.Bool // ctx has ended
+
+	started  time.Time
+	commands int
+	badRow   int // malformed commands in a row
+	reason   string
+	clientID string
+}
+
+// current is the command being run.
+type current struct {
+	tag  []byte
+	name string
+	row  *command
+	uid  bool   // written with UID before it
+	code string // response code of the tagged OK, without brackets
+	text string // of the tagged OK, "" for "NAME completed"
+	// answered: the tagged response was sent already.
+	answered bool
+}
+
+func newSession(ctx context.Context, srv *Server, c *listen.Conn) *session {
+	s := &session{srv: srv, conn: c, ctx: ctx, state: notAuthenticated, started: time.Now()}
+	s.done = make(chan struct{}, 1)
+	s.in.src, s.out.dst = c, timedWriter{s}
+	return s
+}
+
+// timedWriter gives each write the time that a client may refuse to read.
+type timedWriter struct{ s *session }
+
+func (w timedWriter) Write(p []byte) (int, error) {
+	w.s.conn.SetWriteDeadline(time.Now().Add(w.s.srv.cfg.WriteTimeout))
+	return w.s.conn.Write(p)
+}
+
+// serve runs the session on the goroutine of the connection, which only waits;
+// everything that needs stack or buffers is done by the crew.
+func (s *session) serve() {
+	stop := context.AfterFunc(s.ctx, func() {
+		s.dying.Store(true)
+		s.conn.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer stop()
+	s.srv.crew.run((*greet)(s))
+	<-s.done
+	for s.state != loggedOut {
+		n, err := s.await()
+		if err != nil {
+			s.srv.crew.run(&parting{s, err})
+			<-s.done
+			break
+		}
+		s.in.took(n)
+		s.srv.crew.run((*turn)(s))
+		<-s.done
+	}
+	s.srv.crew.run((*closing)(s))
+	<-s.done
+}
+
+// await waits for the first octet of the client's next command. Reading
+// s.state and s.in needs no lock: nobody else touches them while no turn runs.
+func (s *session) await() (int, error) {
+	limit := s.srv.cfg.AutoLogout
+	if s.state == notAuthenticated {
+		limit = s.srv.cfg.PreAuthTimeout
+	}
+	s.conn.SetReadDeadline(time.Now().Add(limit))
+	if s.dying.Load() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if s.deflate != nil {
+		return 0, s.deflate.await()
+	}
+	n, err := s.conn.Read(s.in.one[:])
+	if n > 0 {
+		s.in.total++
+		err = nil
+	}
+	return n, err
+}
+
+// Jobs of a session for the crew.
+type (
+	greet   session
+	turn    session
+	closing session
+	parting struct {
+		s   *session
+		err error
+	}
+)
+
+func (g *greet) do() {
+	s := (*session)(g)
+	s.mu.Lock()
+	s.out.ready()
+	s.out.b = s.appendGreeting(s.out.b)
+	s.settle()
+	s.mu.Unlock()
+	s.done <- struct{}{}
+}
+
+func (t *turn) do() {
+	s := (*session)(t)
+	s.mu.Lock()
+	s.conn.SetReadDeadline(time.Now().Add(s.srv.cfg.CommandTimeout))
+	for {
+		if s.idle != nil {
+			s.idleLine()
+		} else {
+			s.command()
+		}
+		if s.state == loggedOut || s.dying.Load() || s.in.buffered() == 0 {
+			break
+		}
+		if len(s.out.b) > maxPipelined {
+			s.out.flush()
+		}
+	}
+	s.settle()
+	s.mu.Unlock()
+	s.push() // what came while we held the lock
+	s.done <- struct{}{}
+}
+
+func (p *parting) do() {
+	s := p.s
+	s.mu.Lock()
+	s.part(p.err)
+	s.settle()
+	s.mu.Unlock()
+	s.done <- struct{}{}
+}
+
+// settle ends a turn: what is to be said is said, buffers go back.
+func (s *session) settle() {
+	s.out.flush()
+	s.out.rest()
+	s.in.rest()
+	if s.deflate != nil {
+		s.deflate.rest()
+	}
+	if s.out.err != nil && s.state != loggedOut {
+		s.end("client does not read: " + reasonOf(s.out.err))
+	}
+}
+
+// end makes this turn the last one.
+func (s *session) end(reason string) {
+	s.state = loggedOut
+	if s.reason == "" {
+		s.reason = reason
+	}
+}
+
+// part says goodbye because reading failed with err.
+func (s *session) part(err error) {
+	text := ""
+	switch {
+	case s.dying.Load():
+		text = "[UNAVAILABLE] " + causeText(s.ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		text = "Autologout; idle for too long"
+	case errors.Is(err, errGiveUp):
+		text = "too much that is no IMAP"
+	}
+	if text != "" {
+		s.out.ready()
+		s.out.b = append(s.out.b, "* BYE "...)
+		s.out.b = append(s.out.b, text...)
+		s.out.b = append(s.out.b, "\r\n"...)
+		s.end(text)
+		return
+	}
+	s.end(reasonOf(err))
+}
+
+func causeText(ctx context.Context) string {
+	if m, ok := errors.AsType[*mail.Error](context.Cause(ctx)); ok {
+		return imap.Text(m.Text)
+	}
+	return "server is shutting down"
+}
+
+func reasonOf(err error) string {
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+		return "client closed the connection"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "timeout"
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
+func (c *closing) do() {
+	s := (*session)(c)
+	s.mu.Lock()
+	s.idling.Store(false)
+	s.deselect()
+	s.dropNotify()
+	s.in.drop()
+	s.in.rest()
+	s.out.rest()
+	s.mu.Unlock()
+	s.conn.Close()
+	s.srv.cfg.Log.Info("imap session", "session", s.conn.ID(), "login", s.login.Address.String(),
+		"protocol", s.conn.Protocol(), "remote", s.conn.RemoteIP(), "client", s.clientID,
+		"in", s.in.total, "out", s.out.total, "commands", s.commands,
+		"duration", time.Since(s.started).Round(time.Millisecond), "reason", s.reason)
+	s.done <- struct{}{}
+}
+
+// ticket is what this session writes with.
+func (s *session) ticket() mailstore.Ticket {
+	return mailstore.Ticket{Account: s.login.Account, Epoch: s.login.Epoch}
+}
+
+// update is store.Update with this session's ticket.
+func (s *session) update(fn func(*mailstore.Tx) error) error {
+	return s.srv.store.Update(s.ctx, s.ticket(), fn)
+}
+
+// has reports whether all of f is enabled.
+func (s *session) has(f features) bool { return s.enabled&f == f }
+
+// enableCondstore notes that the client knows mod-sequences: it has used one (RFC 7162 §3.1).
+func (s *session) enableCondstore() { s.enabled |= condstore }
+
+// utf8 reports whether names and strings may be UTF-8.
+func (s *session) utf8() bool { return s.enabled&(utf8Names|rev2) != 0 }
