@@ -43,7 +43,6 @@ type acctRow struct {
 	usedBytes, usedMsgs   int64
 	quotaBytes, quotaMsgs int64
 	quotaWarn             string
-	logFloor              ModSeq
 	mailboxes             int
 }
 
@@ -156,7 +155,7 @@ func (r *mboxRow) describe(id MailboxID, path string) Mailbox {
 
 const (
 	sqlAccount = `SELECT epoch, modseq, next_mailbox, next_msg, next_thread, uidvalidity_next, used_bytes, used_msgs,
-		quota_bytes, quota_msgs, quota_warn, log_floor, removed FROM accounts WHERE account_id=?`
+		quota_bytes, quota_msgs, quota_warn, removed FROM accounts WHERE account_id=?`
 	sqlMailboxes = `SELECT mailbox_id, parent_id, name, special_use, noselect, uidvalidity, created, uidnext, modseq,
 		msgs, unseen, deleted, bytes FROM mailboxes WHERE account_id=? ORDER BY mailbox_id`
 	sqlKeywords      = `SELECT name FROM keywords WHERE account_id=? ORDER BY kw_id`
@@ -168,7 +167,7 @@ func loadAcct(c *db.Conn, id mail.AccountID) (*acct, error) {
 	a := &acct{id: id}
 	w := &a.wrk
 	found, err := c.Row(sqlAccount, db.Int(id)).Scan(&w.epoch, &w.modseq, &w.nextMailbox, &w.nextMsg, &w.nextThread,
-		&w.nextValidity, &w.usedBytes, &w.usedMsgs, &w.quotaBytes, &w.quotaMsgs, &w.quotaWarn, &w.logFloor, &w.removed)
+		&w.nextValidity, &w.usedBytes, &w.usedMsgs, &w.quotaBytes, &w.quotaMsgs, &w.quotaWarn, &w.removed)
 	if err != nil {
 		return nil, err
 	}

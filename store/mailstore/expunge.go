@@ -2,6 +2,8 @@ package mailstore
 
 import (
 	"encoding/binary"
+	"errors"
+	"slices"
 
 	"bahnpost/store/internal/db"
 )
@@ -10,8 +12,7 @@ const (
 	sqlScanGone = `SELECT uid, flags, msg_id, size FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ?`
 	sqlExpunge  = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ?`
 	sqlExpungeD = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ? AND flags&8<>0`
-	sqlGone     = `INSERT INTO gone (account_id, modseq, mailbox_id, msgs) VALUES (?1,?2,?3,?4)
-		ON CONFLICT (account_id, modseq, mailbox_id) DO UPDATE SET msgs=msgs||?4`
+	sqlGone     = `INSERT INTO gone (account_id, modseq, part, mailbox_id, msgs) VALUES (?,?,?,?,?)`
 )
 
 // Expunge removes messages. onlyDeleted: of uids (empty set: of all) those with \Deleted.
@@ -42,11 +43,29 @@ func (t *Tx) Expunge(id MailboxID, uids UIDSet, onlyDeleted bool) (UIDSet, error
 	if err := t.removeRows(b, uids, &g, sql); err != nil {
 		return nil, err
 	}
-	_, err = t.exec(sqlGone, db.Int(t.a.id), db.Int(t.modseq), db.Int(id), db.Blob(g.msgs))
 	t.a.wrk.usedBytes -= g.bytes
 	t.a.wrk.usedMsgs -= int64(g.n)
-	t.s.reaper.more()
-	return g.uids, err
+	return g.uids, t.bury(id, g.msgs)
+}
+
+// reapStep is how many messages the reaper takes in one transaction: about 15 ms of the writer.
+const reapStep = 500
+
+// bury leaves the messages to the reaper, in portions that it can take in one step each.
+func (t *tx) bury(id MailboxID, msgs []MessageID) error {
+	for part := range slices.Chunk(msgs, reapStep) {
+		if err := t.grave(id, encodeMsgs(part)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grave adds one row of gone; msgs nil stands for all that is left of a dead mailbox.
+func (t *tx) grave(id MailboxID, msgs []byte) error {
+	t.graves++
+	_, err := t.exec(sqlGone, db.Int(t.a.id), db.Int(t.modseq), db.Int(t.graves), db.Int(id), db.Blob(msgs))
+	return err
 }
 
 // removeRows deletes the index rows of g and tells of it.
@@ -69,15 +88,14 @@ func (t *tx) removeRows(b *mbox, uids UIDSet, g *doomed, sql string) error {
 // doomed is what is to be removed.
 type doomed struct {
 	uids               UIDSet
-	msgs               []byte // message ids, encodeMsg
+	msgs               []MessageID
 	n, unseen, deleted int32
 	bytes              int64
-	last               int64
 }
 
 func (g *doomed) add(uid UID, f Flags, msg, size int64) {
 	g.uids.Add(uid)
-	g.msgs = binary.AppendVarint(g.msgs, msg) // absolute: rows of several calls are joined in one blob
+	g.msgs = append(g.msgs, MessageID(msg))
 	g.n++
 	if f&Seen == 0 {
 		g.unseen++
@@ -115,17 +133,30 @@ func (t *tx) doomed(b *mbox, uids UIDSet, onlyDeleted bool) (g doomed, err error
 	return g, nil
 }
 
-// decodeMsgs yields the message ids of a gone row from offset on, and the offset after each.
-func decodeMsgs(b []byte, yield func(msg MessageID, next int) bool) error {
-	for at := 0; at < len(b); {
-		v, n := binary.Varint(b[at:])
-		if n <= 0 {
-			return errBadSet
-		}
-		at += n
-		if !yield(MessageID(v), at) {
-			return nil
-		}
+// encodeMsgs is the stored form of message ids: differences as varints.
+func encodeMsgs(ids []MessageID) []byte {
+	b := make([]byte, 0, 2*len(ids))
+	var last MessageID
+	for _, id := range ids {
+		b = binary.AppendVarint(b, int64(id-last))
+		last = id
 	}
-	return nil
+	return b
 }
+
+// decodeMsgs reads what encodeMsgs wrote.
+func decodeMsgs(b []byte) (ids []MessageID, err error) {
+	var last int64
+	for len(b) > 0 {
+		v, n := binary.Varint(b)
+		if n <= 0 {
+			return nil, errBadMsgs
+		}
+		last += v
+		ids = append(ids, MessageID(last))
+		b = b[n:]
+	}
+	return ids, nil
+}
+
+var errBadMsgs = errors.New("mailstore: damaged list of messages")

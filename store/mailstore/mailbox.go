@@ -341,7 +341,7 @@ func (t *Tx) DeleteMailbox(id MailboxID) error {
 	if w.kids > 0 {
 		return t.hollow(m, w)
 	}
-	if err := t.queueGone(m); err != nil {
+	if err := t.grave(id, nil); err != nil {
 		return err
 	}
 	if p := t.a.byID(w.parent); p != nil {
@@ -359,13 +359,6 @@ func (t *Tx) DeleteMailbox(id MailboxID) error {
 		}
 	}
 	return nil
-}
-
-// queueGone leaves the rows of a dead mailbox to the reaper: msgs NULL stands for "all of it".
-func (t *tx) queueGone(m *mbox) error {
-	t.s.reaper.more()
-	_, err := t.exec(`INSERT INTO gone (account_id, modseq, mailbox_id, msgs) VALUES (?,0,?,NULL)`, db.Int(t.a.id), db.Int(m.id))
-	return err
 }
 
 // hollow turns a mailbox that has children into a mere name: its id stays with the name (children hang on it), so its

@@ -2,18 +2,26 @@ package mailstore
 
 import (
 	"context"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
 
 	"bahnpost/mail"
+	"bahnpost/store/blob"
+	"bahnpost/store/internal/db"
 )
 
-// reaper gives back what expunges left behind.
+// reaper gives back what expunges left behind. The order is law 3's: index row
+// (with the expunge), message and body row, blob; each step durable before the
+// next, each harmless when done twice.
 type reaper struct {
 	wake chan struct{}
 }
 
 func (r *reaper) init() { r.wake = make(chan struct{}, 1) }
 
-// more says that there is something to do, once the commit is through.
+// more says that there is something to do.
 func (r *reaper) more() {
 	select {
 	case r.wake <- struct{}{}:
@@ -24,9 +32,273 @@ func (r *reaper) more() {
 // Run does the background work (reaper of bodies, history trim, search index,
 // vacuum, compaction) until ctx ends. Nothing acknowledged depends on it.
 func (s *Store) Run(ctx context.Context) error {
-	<-ctx.Done()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.runReaper(ctx) })
+	wg.Go(func() { s.every(ctx, s.cfg.TrimEvery, "trim history", s.trim) })
+	if _, ok := s.blobs.(keeper); ok {
+		wg.Go(func() { s.every(ctx, s.cfg.CompactEvery, "compact bodies", s.compact) })
+		wg.Go(func() { s.every(ctx, s.cfg.SweepEvery, "sweep bodies", s.sweep) })
+	}
+	err := s.runIndexer(ctx)
+	wg.Wait()
+	return err
+}
+
+// every runs fn at intervals; a failure is logged and tried again next time.
+func (s *Store) every(ctx context.Context, pause time.Duration, what string, fn func(context.Context) error) {
+	t := time.NewTicker(pause)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := fn(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("mailstore: cannot "+what, "err", err)
+		}
+	}
+}
+
+// reapPause lets deliveries through between two steps: the reaper takes at most about a third of the writer.
+const reapPause = 30 * time.Millisecond
+
+func (s *Store) runReaper(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := s.reap(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("mailstore: cannot reap", "err", err)
+			n = 0
+		}
+		if n > 0 {
+			sleep(ctx, reapPause, nil)
+			continue
+		}
+		if err := s.deleteBlobs(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("mailstore: cannot delete bodies", "err", err)
+		}
+		if err := s.vacuum(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("mailstore: cannot vacuum", "err", err)
+		}
+		sleep(ctx, s.cfg.ReapEvery, s.reaper.wake)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-wake:
+	}
+}
+
+const (
+	sqlNextGone   = `SELECT account_id, modseq, part, mailbox_id, msgs FROM gone ORDER BY account_id, modseq, part LIMIT 1`
+	sqlEndGone    = `DELETE FROM gone WHERE account_id=? AND modseq=? AND part=?`
+	sqlDeadRows   = `SELECT uid, msg_id FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid LIMIT ?`
+	sqlDropRows   = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid<=?`
+	sqlDropMsg    = `DELETE FROM messages WHERE id=? RETURNING body_id`
+	sqlUnrefBody  = `UPDATE bodies SET refs=refs-1 WHERE body_id=? RETURNING refs, ref`
+	sqlDropBody   = `DELETE FROM bodies WHERE body_id=?`
+	sqlGoneRef    = `INSERT INTO gone_refs (ref, at) VALUES (?,?) ON CONFLICT DO NOTHING`
+	sqlDueRefs    = `SELECT ref FROM gone_refs WHERE at<=? LIMIT ?`
+	sqlEndGoneRef = `DELETE FROM gone_refs WHERE ref=?`
+)
+
+// reap takes one portion of dead messages and says how many it was.
+func (s *Store) reap(ctx context.Context) (n int, err error) {
+	err = s.db.Update(ctx, func(t *db.Tx) error {
+		n = 0
+		var a mail.AccountID
+		var mod ModSeq
+		var part int
+		var box MailboxID
+		var blob []byte
+		found, err := t.Row(sqlNextGone).Scan(&a, &mod, &part, &box, &blob)
+		if err != nil || !found {
+			return err
+		}
+		whole := blob == nil
+		var msgs []MessageID
+		if whole {
+			msgs, err = deadRows(t, a, box)
+		} else {
+			msgs, err = decodeMsgs(blob)
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.reapMessages(t, a, msgs); err != nil {
+			return err
+		}
+		n = len(msgs)
+		if whole && n > 0 {
+			return nil // and again, until nothing is left
+		}
+		n++
+		_, err = t.Exec(sqlEndGone, db.Int(a), db.Int(mod), db.Int(part))
+		return err
+	}, nil)
+	s.stats.reaped.Add(int64(n))
+	return n, err
+}
+
+// deadRows takes a portion of the index rows of a deleted mailbox away.
+func deadRows(t *db.Tx, a mail.AccountID, box MailboxID) (msgs []MessageID, err error) {
+	var last UID
+	for r, err := range t.Rows(sqlDeadRows, db.Int(a), db.Int(box), db.Int(reapStep)) {
+		if err != nil {
+			return nil, err
+		}
+		last = UID(r.Int(0))
+		msgs = append(msgs, MessageID(r.Int(1)))
+	}
+	if len(msgs) > 0 {
+		_, err = t.Exec(sqlDropRows, db.Int(a), db.Int(box), db.Int(last))
+	}
+	return msgs, err
+}
+
+// reapMessages ends message rows, and body rows that nothing refers to any more.
+func (s *Store) reapMessages(t *db.Tx, a mail.AccountID, msgs []MessageID) error {
+	now := time.Now().Unix()
+	for _, m := range msgs {
+		var body int64
+		found, err := t.Row(sqlDropMsg, db.Int(messageKey(a, m))).Scan(&body)
+		if err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		var refs int64
+		var ref string
+		if found, err = t.Row(sqlUnrefBody, db.Int(body)).Scan(&refs, &ref); err != nil {
+			return err
+		}
+		if !found || refs > 0 {
+			continue
+		}
+		if _, err := t.Exec(sqlDropBody, db.Int(body)); err != nil {
+			return err
+		}
+		if ref != "" {
+			if _, err := t.Exec(sqlGoneRef, db.Text(ref), db.Int(now)); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
-// RemoveAccount deletes all of a's data, in steps; interrupted, a second call goes on.
-func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID) error { return nil }
+// deleteBlobs ends blobs whose last row is gone for longer than BlobGrace.
+func (s *Store) deleteBlobs(ctx context.Context) error {
+	for {
+		var refs []blob.Ref
+		err := s.db.View(ctx, func(c *db.Conn) error {
+			refs = nil
+			due := time.Now().Add(-s.cfg.BlobGrace).Unix()
+			for r, err := range c.Rows(sqlDueRefs, db.Int(due), db.Int(reapStep)) {
+				if err != nil {
+					return err
+				}
+				if ref := blob.Ref(r.Text(0)); !s.bodies.isHeld(ref) {
+					refs = append(refs, ref)
+				}
+			}
+			return nil
+		})
+		if err != nil || len(refs) == 0 {
+			return err
+		}
+		if err := s.blobs.Delete(ctx, refs...); err != nil {
+			return err
+		}
+		err = s.db.Update(ctx, func(t *db.Tx) error {
+			for _, ref := range refs {
+				if _, err := t.Exec(sqlEndGoneRef, db.Text(string(ref))); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, nil)
+		if err != nil || len(refs) < reapStep {
+			return err
+		}
+	}
+}
+
+const (
+	vacuumStep  = 256     // pages in one commit, about 5 ms (storage.md §4)
+	vacuumTick  = 64      // steps in one round: 64 MB
+	vacuumFloor = 1 << 12 // free pages worth keeping for the next deliveries
+)
+
+// vacuum gives free pages back while nobody waits.
+func (s *Store) vacuum(ctx context.Context) error {
+	for range vacuumTick {
+		st := s.db.Stats()
+		if st.Waiting > 0 || st.FreePages < max(vacuumFloor, st.Pages/16) {
+			return nil
+		}
+		if n, err := s.db.IncrementalVacuum(ctx, vacuumStep); err != nil || n == 0 {
+			return err
+		}
+		sleep(ctx, reapPause, nil)
+	}
+	return nil
+}
+
+// keeper is a body store that can tidy itself up. Dir can; another blob.Store (S3) does it on its own.
+type keeper interface {
+	Compact(ctx context.Context, live func(blob.Ref) (bool, error), moved func(ctx context.Context, old, new blob.Ref) error) (int64, error)
+	Sweep(ctx context.Context, olderThan time.Duration, live func(blob.Ref) (bool, error)) (int, int64, error)
+}
+
+var _ keeper = (*blob.Dir)(nil)
+
+// sweepAge is what keeps a sweep from bodies whose row is yet to come: no delivery takes a day.
+const sweepAge = 24 * time.Hour
+
+func (s *Store) sweep(ctx context.Context) error {
+	_, _, err := s.blobs.(keeper).Sweep(ctx, sweepAge, s.live(ctx))
+	return err
+}
+
+func (s *Store) compact(ctx context.Context) error {
+	_, err := s.blobs.(keeper).Compact(ctx, s.live(ctx), s.relocated)
+	return err
+}
+
+// live reports whether a row refers to a blob, or a Body under way may yet make one.
+func (s *Store) live(ctx context.Context) func(blob.Ref) (bool, error) {
+	return func(ref blob.Ref) (ok bool, err error) {
+		if s.bodies.isHeld(ref) {
+			return true, nil
+		}
+		err = s.db.View(ctx, func(c *db.Conn) error {
+			var one int
+			ok, err = c.Row(`SELECT 1 FROM bodies WHERE ref=? AND ref<>''`, db.Text(string(ref))).Scan(&one)
+			return err
+		})
+		return ok, err
+	}
+}
+
+// relocated points the row of a moved blob to its new place.
+func (s *Store) relocated(ctx context.Context, old, new blob.Ref) error {
+	if s.bodies.isHeld(old) {
+		return fmt.Errorf("mailstore: body %s is being delivered", old)
+	}
+	var n int64
+	err := s.db.Update(ctx, func(t *db.Tx) (err error) {
+		n, err = t.Exec(`UPDATE bodies SET ref=?2 WHERE ref=?1 AND ref<>''`, db.Text(string(old)), db.Text(string(new)))
+		return err
+	}, nil)
+	if err == nil && n == 0 {
+		return fmt.Errorf("mailstore: body %s: %w", old, fs.ErrNotExist)
+	}
+	return err
+}

@@ -20,7 +20,7 @@ CREATE TABLE accounts (
 	next_mailbox BIGINT NOT NULL, next_msg BIGINT NOT NULL, next_thread BIGINT NOT NULL, uidvalidity_next BIGINT NOT NULL,
 	used_bytes BIGINT NOT NULL, used_msgs BIGINT NOT NULL,
 	quota_bytes BIGINT NOT NULL, quota_msgs BIGINT NOT NULL, quota_warn TEXT NOT NULL,
-	log_floor BIGINT NOT NULL, removed BIGINT NOT NULL, fts_high BIGINT NOT NULL DEFAULT 0
+	log_floor BIGINT NOT NULL, removed BIGINT NOT NULL
 );
 CREATE TABLE mailboxes (
 	account_id BIGINT NOT NULL, mailbox_id BIGINT NOT NULL,
@@ -75,8 +75,8 @@ CREATE TABLE changelog (
 	at BIGINT NOT NULL, uids BLOB, PRIMARY KEY (account_id, modseq, mailbox_id, kind)
 ) WITHOUT ROWID;
 CREATE TABLE gone (
-	account_id BIGINT NOT NULL, modseq BIGINT NOT NULL, mailbox_id BIGINT NOT NULL, msgs BLOB,
-	PRIMARY KEY (account_id, modseq, mailbox_id)
+	account_id BIGINT NOT NULL, modseq BIGINT NOT NULL, part BIGINT NOT NULL, mailbox_id BIGINT NOT NULL, msgs BLOB,
+	PRIMARY KEY (account_id, modseq, part)
 ) WITHOUT ROWID;
 CREATE TABLE gone_refs (ref TEXT PRIMARY KEY, at BIGINT NOT NULL) WITHOUT ROWID;
 `}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,9 @@ type Config struct {
 	CompactEvery time.Duration // between two compactions of bodies [1 h]
 	SweepEvery   time.Duration // between two searches for bodies without a row [24 h]
 	BlobGrace    time.Duration // from a body's last row to its end: readers finish [1 min; negative: none]
+	Log          *slog.Logger  // background work that failed [none]
+	IndexDelay   time.Duration // from a message's arrival until it is indexed: what comes together costs less [5 s]
+	SearchMemory int64         // octets of unpacked search index kept for the next searches [32 MiB]
 	CacheRows    int           // mailbox rows of cached accounts, about 350 octets each [50000]
 }
 
@@ -47,6 +51,9 @@ func (c Config) withDefaults() Config {
 	c.SweepEvery = cmp.Or(c.SweepEvery, 24*time.Hour)
 	c.BlobGrace = cmp.Or(c.BlobGrace, time.Minute)
 	c.CacheRows = cmp.Or(c.CacheRows, maxCachedRows)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	if c.SystemMailboxes == nil {
 		c.SystemMailboxes = []MailboxSpec{
 			{Name: "Drafts", SpecialUse: []string{`\Drafts`}, Subscribe: true},
@@ -80,8 +87,7 @@ type Store struct {
 	bodies   bodies
 	reaper   reaper
 	stats    counters
-	dirty    dirty
-	search   searchState
+	search   search
 }
 
 // New migrates the schema and returns the store. Run must run beside it.
@@ -92,7 +98,6 @@ func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, 
 	s.watchers.init()
 	s.bodies.init()
 	s.reaper.init()
-	s.dirty.init()
 	if err := d.Migrate(ctx, "mailstore", steps); err != nil {
 		return nil, err
 	}
@@ -105,7 +110,7 @@ func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, 
 		return nil, fmt.Errorf("mailstore: open: %w", err)
 	}
 	s.nextBody.Store(last)
-	return s, s.openSearch(ctx)
+	return s, s.search.init(ctx, s)
 }
 
 // Account returns counters and limits. Unknown: kind NoSuchAccount.

@@ -49,6 +49,7 @@ type tx struct {
 	added      int64      // octets added, for the quota warning
 	bodies     []*Body    // that got a reference
 	kw         []string   // the dictionary after the step, if it grew
+	graves     int        // rows put into gone
 	wrote      bool
 }
 
@@ -315,8 +316,11 @@ func (u *update) committed() {
 	for _, b := range t.bodies {
 		b.stored.Store(true)
 	}
-	if t.added > 0 {
-		u.s.dirty.mark(a.id)
+	if n := t.after.nextMsg - t.savedAcct.nextMsg; n > 0 {
+		u.s.search.news.touch(a.id, int(n))
+	}
+	if t.graves > 0 {
+		u.s.reaper.more()
 	}
 	u.s.stats.changed(t)
 	u.s.watchers.tell(t)

@@ -1,0 +1,360 @@
+package mailstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"bahnpost/mail"
+	"bahnpost/store/internal/db"
+	"bahnpost/store/internal/fts"
+)
+
+// The search index trails the mail. Who commits new mail says so (touch); the indexer
+// takes the account up IndexDelay later, or when enough has come together.
+// What the index does not cover yet, searches read directly.
+
+const (
+	defaultIndexDelay = 5 * time.Second
+	indexBatch        = 100     // messages in a segment: with fewer, CPU per message grows
+	indexBatchOctets  = 2 << 20 // memory of a batch, which ends it early
+	indexRetry        = 10 * time.Second
+	indexScanPage     = 500 // accounts looked at under one snapshot at the start
+)
+
+// indexQueue holds the accounts that wait for the indexer.
+type indexQueue struct {
+	delay time.Duration
+	wake  chan struct{} // has a token when next may say something new
+
+	mu  sync.Mutex
+	due map[mail.AccountID]indexJob
+}
+
+type indexJob struct {
+	at    time.Time
+	n     int  // messages that came
+	reset bool // build it anew
+}
+
+func (x *indexQueue) init(delay time.Duration) {
+	x.due = make(map[mail.AccountID]indexJob)
+	x.wake = make(chan struct{}, 1)
+	x.delay = delay
+}
+
+// touch says that n messages came to a. It is called on the committer's goroutine. It wakes
+// the indexer only if that sleeps without a term, or has a whole batch to do.
+func (x *indexQueue) touch(a mail.AccountID, n int) {
+	x.mu.Lock()
+	j, ok := x.due[a]
+	if !ok {
+		j.at = time.Now().Add(x.delay)
+	}
+	before := j.n
+	j.n += n
+	x.due[a] = j
+	wake := len(x.due) == 1 && !ok || before < indexBatch && j.n >= indexBatch
+	x.mu.Unlock()
+	if wake {
+		x.signal()
+	}
+}
+
+func (x *indexQueue) signal() {
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// later has a taken up at the given time, if it does not wait already.
+func (x *indexQueue) later(a mail.AccountID, at time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, ok := x.due[a]; !ok {
+		x.due[a] = indexJob{at: at}
+	}
+}
+
+// reset has a's index built anew, at once or, if that failed, after a while.
+func (x *indexQueue) reset(a mail.AccountID, at time.Time) {
+	x.mu.Lock()
+	x.due[a] = indexJob{at: at, reset: true}
+	x.mu.Unlock()
+	x.signal()
+}
+
+// next takes an account that is due, or says how long to wait for one; 0: none waits.
+func (x *indexQueue) next(now time.Time) (a mail.AccountID, job indexJob, wait time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for id, j := range x.due {
+		left := j.at.Sub(now)
+		if left <= 0 || j.n >= indexBatch {
+			delete(x.due, id)
+			return id, j, 0
+		}
+		if wait == 0 || left < wait {
+			wait = left
+		}
+	}
+	return 0, indexJob{}, wait
+}
+
+// runIndexer indexes new mail until ctx ends. Called by Run.
+func (s *Store) runIndexer(ctx context.Context) error {
+	if err := s.findUnindexed(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	ix := indexer{s: s, b: fts.NewBuilder()}
+	q := &s.search.news
+	for ctx.Err() == nil {
+		now := time.Now()
+		a, job, wait := q.next(now)
+		if a == 0 {
+			ix.rest(ctx, wait)
+			continue
+		}
+		if err := ix.account(ctx, a, job.reset); err != nil && ctx.Err() == nil {
+			if job.reset {
+				q.reset(a, now.Add(indexRetry))
+			} else {
+				q.later(a, now.Add(indexRetry)) // searches read what is missing meanwhile
+			}
+		}
+	}
+	return nil
+}
+
+const sqlBehind = `SELECT a.account_id, COALESCE(f.high, 0) < a.next_msg-1 FROM accounts a LEFT JOIN fts_account f ON f.account_id=a.account_id
+	WHERE a.account_id>? AND a.removed=0 ORDER BY a.account_id LIMIT ?`
+
+// findUnindexed touches the accounts that were left behind by the last run.
+func (s *Store) findUnindexed(ctx context.Context) error {
+	var last mail.AccountID
+	for n := indexScanPage; n == indexScanPage; {
+		n = 0
+		err := s.db.View(ctx, func(c *db.Conn) error {
+			for r, err := range c.Rows(sqlBehind, db.Int(last), db.Int(indexScanPage)) {
+				if err != nil {
+					return err
+				}
+				n++
+				last = mail.AccountID(r.Int(0))
+				if r.Int(1) != 0 {
+					s.search.news.later(last, time.Now())
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexer is the state of runIndexer.
+type indexer struct {
+	s     *Store
+	b     *fts.Builder
+	walk  textWalk
+	began time.Time // of the work since the last pause
+	moves int64     // db updates by others as of then
+}
+
+// rest waits for the next account to be due, if any waits, else for new mail.
+func (ix *indexer) rest(ctx context.Context, wait time.Duration) {
+	var tick <-chan time.Time
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		tick = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-ix.s.search.news.wake:
+	case <-tick:
+	}
+	ix.began = time.Now()
+}
+
+const (
+	busyUpdates = 100 // updates per second of others above which mail comes first
+	shortPause  = 2 * time.Millisecond
+	longPause   = 100 * time.Millisecond
+)
+
+// pace pauses after a step of work: for a part of its length, or for a multiple while others are writing.
+func (ix *indexer) pace(ctx context.Context) error {
+	now := time.Now()
+	worked := now.Sub(ix.began)
+	stats := ix.s.db.Stats()
+	rate := float64(stats.Updates-ix.moves) / max(worked.Seconds(), 0.001)
+	pause := worked / 8
+	if ix.moves != 0 && rate > busyUpdates || stats.Waiting > 0 {
+		pause = worked * 3
+	}
+	t := time.NewTimer(min(max(pause, shortPause), longPause))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+	}
+	ix.began, ix.moves = time.Now(), ix.s.db.Stats().Updates
+	return nil
+}
+
+// account brings the index of a up to date and tends it.
+func (ix *indexer) account(ctx context.Context, a mail.AccountID, reset bool) error {
+	ix.began = time.Now()
+	if reset {
+		if err := ix.s.db.Update(ctx, func(tx *db.Tx) error { return fts.Reset(tx, int64(a)) }, nil); err != nil {
+			return err
+		}
+	}
+	for more := true; more; {
+		var err error
+		if more, err = ix.batch(ctx, a); err != nil {
+			return err
+		}
+		if err := ix.pace(ctx); err != nil {
+			return err
+		}
+	}
+	for more := true; more; {
+		var err error
+		more, err = ix.s.search.index.Merge(ctx, ix.s.db, int64(a), ix.alive(a), ix.pace)
+		if errors.Is(err, fts.ErrDamaged) {
+			ix.s.search.news.reset(a, time.Now())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	sqlIndexAccount = `SELECT next_msg-1 FROM accounts WHERE account_id=? AND removed=0`
+	sqlMessageIDs   = `SELECT id FROM messages WHERE id>? AND id<=? ORDER BY id LIMIT ?`
+)
+
+// batch indexes the next messages of a; more: there may be others.
+func (ix *indexer) batch(ctx context.Context, a mail.AccountID) (more bool, err error) {
+	var high, last int64
+	var ids []MessageID
+	found := false
+	err = ix.s.db.View(ctx, func(c *db.Conn) (err error) {
+		if found, err = c.Row(sqlIndexAccount, db.Int(a)).Scan(&last); err != nil || !found {
+			return err
+		}
+		if high, err = fts.High(c, int64(a)); err != nil || high >= last {
+			return err
+		}
+		for r, err := range c.Rows(sqlMessageIDs, db.Int(messageKey(a, MessageID(high))), db.Int(messageKey(a, MessageID(last))), db.Int(indexBatch)) {
+			if err != nil {
+				return err
+			}
+			ids = append(ids, MessageID(r.Int(0)&maxMessageID))
+		}
+		return nil
+	})
+	if err != nil || !found || high >= last {
+		return false, err
+	}
+	ix.b.Reset()
+	for i, id := range ids {
+		if err := ix.message(ctx, a, id); err != nil {
+			return false, err
+		}
+		if ix.b.Size() > indexBatchOctets {
+			ids = ids[:i+1]
+			more = true
+			break
+		}
+	}
+	if more = more || len(ids) == indexBatch; more {
+		last = int64(ids[len(ids)-1])
+	}
+	if err = ix.s.search.index.Write(ctx, ix.s.db, int64(a), ix.b, high, last, ix.pace); err == nil {
+		ix.s.search.done.Add(int64(len(ids)))
+	}
+	return more, err
+}
+
+// message adds the text of a message to the batch. One that is gone or cannot be read has none.
+func (ix *indexer) message(ctx context.Context, a mail.AccountID, id MessageID) error {
+	r, err := ix.s.OpenMessage(ctx, a, id)
+	if k := mail.KindOf(err); err != nil && (k == mail.NoSuchMessage || k == mail.Corrupt) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	ix.b.Message(int64(id))
+	err = ix.walk.walk(r, func(t *foldedText) bool {
+		if t.name != "" {
+			ix.b.Text(fts.Name, t.fold, nil)
+		}
+		ix.b.Text(t.field, t.fold, t.text)
+		if t.end {
+			ix.b.EndText()
+		}
+		return ctx.Err() == nil
+	})
+	ix.b.EndText()
+	if mail.KindOf(err) == mail.Corrupt {
+		return nil
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// alive says which messages exist, for merges.
+func (ix *indexer) alive(a mail.AccountID) fts.Live {
+	const page = 20000
+	return func(ctx context.Context, from, to int64) (*fts.Set, error) {
+		s := new(fts.Set)
+		for next := from - 1; next >= 0; {
+			after := next
+			next = -1
+			err := ix.s.db.View(ctx, func(c *db.Conn) error {
+				n := 0
+				for r, err := range c.Rows(sqlMessageIDs, db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(to))), db.Int(page)) {
+					if err != nil {
+						return err
+					}
+					id := r.Int(0) & maxMessageID
+					s.Add(id)
+					if n++; n == page {
+						next = id
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		return s, nil
+	}
+}
+
+const sqlThreadOf = `SELECT thread_id FROM messages WHERE id=?`
+
+// threadOf returns the thread of a message, 0 if it is gone.
+func (s *Store) threadOf(ctx context.Context, a mail.AccountID, m MessageID) (t ThreadID, err error) {
+	err = s.db.View(ctx, func(c *db.Conn) error {
+		_, err := c.Row(sqlThreadOf, db.Int(messageKey(a, m))).Scan(&t)
+		return err
+	})
+	return t, err
+}

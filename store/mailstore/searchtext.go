@@ -1,0 +1,188 @@
+package mailstore
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"unsafe"
+
+	"bahnpost/mail"
+	"bahnpost/store/internal/fts"
+	"bahnpost/wire/message"
+)
+
+// textWalk reads the searchable text of stored messages, folded: the one
+// definition of what searching means, for the index and for verifying.
+type textWalk struct {
+	names map[string][]byte // folded header names
+	buf   []byte
+	yield func(t *foldedText) bool
+	text  foldedText
+}
+
+// foldedText is a chunk of text. A header field's value is one chunk.
+type foldedText struct {
+	field fts.Field
+	name  string // of the header field, in lower case
+	fold  []byte // name folded
+	text  []byte // valid during the call
+	end   bool   // no more of this text
+}
+
+// wholeChunk: a shorter chunk of a body that does not end at white space is the end of its text (message.Texts).
+const wholeChunk = 1 << 10
+
+// maxNames bounds the folded names kept from message to message.
+const maxNames = 1000
+
+// walk calls yield with the texts of r until it returns false.
+func (w *textWalk) walk(r *Reader, yield func(t *foldedText) bool) error {
+	root, err := r.summary.Root()
+	if err != nil {
+		return corrupt(err)
+	}
+	if w.names == nil || len(w.names) > maxNames {
+		w.names = make(map[string][]byte)
+	}
+	w.yield = yield
+	n := int64(r.Prefix())
+	stopped := false
+	chunk := func(kind message.TextKind, field string, text []byte) bool {
+		stopped = !w.chunk(kind, field, text)
+		return !stopped
+	}
+	if n > 0 { // the trace header is a header without a body
+		err = message.Texts(io.NewSectionReader(r, 0, n), &message.Part{BodyStart: n, End: n, Type: "APPLICATION", Subtype: "OCTET-STREAM"}, chunk)
+	}
+	if err == nil && !stopped {
+		err = message.Texts(io.NewSectionReader(r, n, r.Size()-n), root, chunk)
+	}
+	return err
+}
+
+func (w *textWalk) chunk(kind message.TextKind, field string, text []byte) bool {
+	t := &w.text
+	*t = foldedText{end: true}
+	switch kind {
+	case message.HeaderText:
+		t.field, t.name, t.fold = fts.FieldOf(field), field, w.fold(field)
+		text = bytes.Trim(text, " \t")
+	case message.FileName:
+		t.field = fts.File
+	default:
+		t.field = fts.Body
+		n := len(text)
+		t.end = n > 0 && n < wholeChunk && text[n-1] != '\n' && text[n-1] != ' '
+	}
+	w.buf = message.Fold(w.buf[:0], unsafe.String(unsafe.SliceData(text), len(text)))
+	t.text = w.buf
+	return w.yield(t)
+}
+
+func (w *textWalk) fold(name string) []byte {
+	f := w.names[name]
+	if f == nil {
+		f = message.Fold([]byte{}, name)
+		w.names[name] = f
+	}
+	return f
+}
+
+// verifier reads messages to decide what the index left open.
+type verifier struct {
+	s       *Store
+	account mail.AccountID
+	walk    textWalk
+	open    []openPart
+	tail    []byte // end of the body text before the chunk at hand
+	line    []byte
+}
+
+// openPart is a part still to be found.
+type openPart struct {
+	leaf *textLeaf
+	part *textPart
+	n    int // its number
+}
+
+func newVerifier(s *Store, a mail.AccountID) *verifier { return &verifier{s: s, account: a} }
+
+// read fills e with the verdicts of all parts that are undecided, and with the facts of Meta.
+func (x *verifier) read(ctx context.Context, p *searchPlan, e *evaluation) error {
+	r, err := x.s.OpenMessage(ctx, x.account, e.row.Message)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if p.meta {
+		thread, err := x.s.threadOf(ctx, x.account, e.row.Message)
+		if err != nil {
+			return err
+		}
+		e.facts = factsOf(&Meta{Thread: thread, Summary: r.summary})
+	}
+	e.texts = make([]verdict, p.parts())
+	x.open = x.open[:0]
+	longest, deep := 0, false
+	for _, l := range p.leaves {
+		for i := range l.parts {
+			v := l.part(e, i)
+			if v == unknown || e.texts[l.first+i] == unknown {
+				v = no // until found
+				x.open = append(x.open, openPart{l, &l.parts[i], l.first + i})
+				longest = max(longest, len(l.parts[i].needle))
+				deep = deep || l.op != QHeader
+			}
+			e.texts[l.first+i] = v
+		}
+	}
+	x.tail = x.tail[:0]
+	return x.walk.walk(r, func(t *foldedText) bool {
+		if t.name == "" && !deep {
+			return false
+		}
+		x.find(t, e.texts, longest)
+		return len(x.open) > 0
+	})
+}
+
+// find looks for the open parts in a chunk and closes those found.
+func (x *verifier) find(t *foldedText, texts []verdict, longest int) {
+	text := t.text
+	if t.field == fts.Body && len(x.tail) > 0 {
+		x.tail = append(x.tail, text...)
+		text = x.tail
+	}
+	whole := text // "name: value"
+	if t.name != "" {
+		x.line = append(append(append(x.line[:0], t.fold...), ": "...), text...)
+		whole = x.line
+	}
+	left := x.open[:0]
+	for _, o := range x.open {
+		if o.leaf.hasIn(t, o.part.needle, text, whole) {
+			texts[o.n] = yes
+		} else {
+			left = append(left, o)
+		}
+	}
+	x.open = left
+	if t.field == fts.Body {
+		keep := text[len(text)-min(len(text), max(longest-1, 0)):]
+		if t.end {
+			keep = nil
+		}
+		x.tail = append(x.tail[:0], keep...)
+	}
+}
+
+// hasIn reports whether needle is in the text, if that is in the leaf's scope.
+func (l *textLeaf) hasIn(t *foldedText, needle, text, whole []byte) bool {
+	switch l.op {
+	case QText:
+		return bytes.Contains(whole, needle)
+	case QBody:
+		return t.name == "" && bytes.Contains(text, needle)
+	}
+	return t.name != "" && t.name == l.field && bytes.Contains(text, needle)
+}

@@ -1,0 +1,209 @@
+package mailstore
+
+import (
+	"context"
+	"time"
+
+	"bahnpost/mail"
+	"bahnpost/store/internal/db"
+)
+
+const (
+	trimAccounts = 200  // accounts looked at under one snapshot
+	trimRows     = 2000 // rows deleted in one transaction
+)
+
+// trim forgets history older than ExpungeHistory and keys of old deliveries.
+func (s *Store) trim(ctx context.Context) error {
+	before := time.Now().Add(-s.cfg.ExpungeHistory).Unix()
+	var last mail.AccountID
+	for {
+		ids, next, err := s.trimmable(ctx, last, before)
+		if err != nil {
+			return err
+		}
+		for _, a := range ids {
+			if err := s.trimAccount(ctx, a, before); err != nil {
+				return err
+			}
+		}
+		if next == last {
+			return nil
+		}
+		last = next
+	}
+}
+
+// trimmable lists the accounts after last that have something old, and how far it looked.
+func (s *Store) trimmable(ctx context.Context, last mail.AccountID, before int64) (ids []mail.AccountID, next mail.AccountID, err error) {
+	err = s.db.View(ctx, func(c *db.Conn) error {
+		ids, next = nil, last
+		var all []mail.AccountID
+		for r, err := range c.Rows(`SELECT account_id FROM accounts WHERE account_id>? ORDER BY account_id LIMIT ?`, db.Int(last), db.Int(trimAccounts)) {
+			if err != nil {
+				return err
+			}
+			all = append(all, mail.AccountID(r.Int(0)))
+		}
+		for _, a := range all {
+			next = a
+			var at, expired int64
+			if _, err := c.Row(`SELECT at FROM changelog WHERE account_id=? ORDER BY modseq LIMIT 1`, db.Int(a)).Scan(&at); err != nil {
+				return err
+			}
+			if _, err := c.Row(`SELECT COUNT(*) FROM dedup WHERE account_id=? AND expires<?`, db.Int(a), db.Int(time.Now().Unix())).Scan(&expired); err != nil {
+				return err
+			}
+			if at != 0 && at < before || expired > 0 {
+				ids = append(ids, a)
+			}
+		}
+		return nil
+	})
+	return ids, next, err
+}
+
+// trimAccount raises the floor of a's history, in steps.
+func (s *Store) trimAccount(ctx context.Context, a mail.AccountID, before int64) error {
+	for {
+		n := 0
+		err := s.db.Update(ctx, func(t *db.Tx) error {
+			n = 0
+			var floor ModSeq
+			for r, err := range t.Rows(`SELECT modseq, at FROM changelog WHERE account_id=? ORDER BY modseq LIMIT ?`, db.Int(a), db.Int(trimRows)) {
+				if err != nil {
+					return err
+				}
+				if r.Int(1) >= before {
+					break
+				}
+				floor = ModSeq(r.Int(0))
+				n++
+			}
+			if _, err := t.Exec(`DELETE FROM dedup WHERE account_id=? AND expires<?`, db.Int(a), db.Int(time.Now().Unix())); err != nil || n == 0 {
+				return err
+			}
+			// Rows of one step are trimmed together: a floor within a step would tell half of it.
+			if _, err := t.Exec(`DELETE FROM changelog WHERE account_id=? AND modseq<=?`, db.Int(a), db.Int(floor)); err != nil {
+				return err
+			}
+			_, err := t.Exec(`UPDATE accounts SET log_floor=? WHERE account_id=?`, db.Int(floor), db.Int(a))
+			return err
+		}, nil)
+		if err != nil || n < trimRows {
+			return err
+		}
+	}
+}
+
+// RemoveAccount deletes all of a's data, in steps; interrupted, a second call goes on. Unknown accounts are no error.
+func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID) error {
+	err := s.db.Update(ctx, func(t *db.Tx) error {
+		_, err := t.Exec(`UPDATE accounts SET removed=1, modseq=modseq+1 WHERE account_id=? AND removed=0`, db.Int(a))
+		if acc := s.cache.peek(a); acc != nil {
+			s.cache.drop(acc)
+		}
+		return err
+	}, func() {
+		if acc := s.cache.peek(a); acc != nil {
+			s.cache.drop(acc)
+		}
+		s.boxes.forget(a)
+	})
+	if err != nil {
+		return err
+	}
+	for _, step := range [...]func(*db.Tx) (int, error){
+		func(t *db.Tx) (int, error) { return s.dropMessages(t, a) },
+		func(t *db.Tx) (int, error) { return dropIndex(t, a) },
+		func(t *db.Tx) (int, error) { return dropSearch(t, a) },
+		dropSome(`DELETE FROM thread_ref WHERE account_id=?1 AND ref<=(SELECT MAX(ref) FROM (SELECT ref FROM thread_ref WHERE account_id=?1 ORDER BY ref LIMIT ?2) x)`, a),
+		dropSome(`DELETE FROM changelog WHERE account_id=?1 AND modseq<=(SELECT MAX(modseq) FROM (SELECT modseq FROM changelog WHERE account_id=?1 ORDER BY modseq LIMIT ?2) x)`, a),
+		dropSome(`DELETE FROM dedup WHERE account_id=?1 AND token<=(SELECT MAX(token) FROM (SELECT token FROM dedup WHERE account_id=?1 ORDER BY token LIMIT ?2) x)`, a),
+	} {
+		if err := s.repeat(ctx, step); err != nil {
+			return err
+		}
+	}
+	s.reaper.more()
+	return s.db.Update(ctx, func(t *db.Tx) error {
+		for _, sql := range [...]string{`DELETE FROM gone WHERE account_id=?`, `DELETE FROM acl WHERE account_id=?`,
+			`DELETE FROM metadata WHERE account_id=?`, `DELETE FROM keywords WHERE account_id=?`, `DELETE FROM subscriptions WHERE account_id=?`,
+			`DELETE FROM mailboxes WHERE account_id=?`} {
+			if _, err := t.Exec(sql, db.Int(a)); err != nil {
+				return err
+			}
+		}
+		_, err := t.Exec(`DELETE FROM accounts WHERE account_id=? AND removed=1`, db.Int(a))
+		return err
+	}, nil)
+}
+
+// repeat runs step in transactions of its own until it has nothing left.
+func (s *Store) repeat(ctx context.Context, step func(*db.Tx) (int, error)) error {
+	for {
+		n := 0
+		err := s.db.Update(ctx, func(t *db.Tx) (err error) {
+			n, err = step(t)
+			return err
+		}, nil)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+func dropSome(sql string, a mail.AccountID) func(*db.Tx) (int, error) {
+	return func(t *db.Tx) (int, error) {
+		n, err := t.Exec(sql, db.Int(a), db.Int(trimRows))
+		return int(n), err
+	}
+}
+
+func (s *Store) dropMessages(t *db.Tx, a mail.AccountID) (int, error) {
+	var msgs []MessageID
+	for r, err := range t.Rows(`SELECT id FROM messages WHERE id BETWEEN ? AND ? LIMIT ?`, db.Int(messageKey(a, 0)), db.Int(messageKey(a, maxMessageID)), db.Int(reapStep)) {
+		if err != nil {
+			return 0, err
+		}
+		msgs = append(msgs, MessageID(r.Int(0)&maxMessageID))
+	}
+	return len(msgs), s.reapMessages(t, a, msgs)
+}
+
+func dropIndex(t *db.Tx, a mail.AccountID) (int, error) {
+	var box MailboxID
+	found, err := t.Row(`SELECT mailbox_id FROM msgidx WHERE account_id=? ORDER BY mailbox_id LIMIT 1`, db.Int(a)).Scan(&box)
+	if err != nil || !found {
+		return 0, err
+	}
+	msgs, err := deadRows(t, a, box)
+	return len(msgs), err
+}
+
+// forget marks all boxes of an account as gone.
+func (x *boxes) forget(a mail.AccountID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k, b := range x.byKey {
+		if k.account != a {
+			continue
+		}
+		b.mu.Lock()
+		b.apply(&event{kind: MailboxDeleted}, &b.cur)
+		if b.load != nil {
+			b.load.wake()
+		}
+		b.mu.Unlock()
+		x.use(b)
+		delete(x.byKey, k)
+	}
+}
+
+// dropSearch takes a part of the search index away.
+func dropSearch(t *db.Tx, a mail.AccountID) (int, error) {
+	if done, err := removeSearchIndex(t, a); done || err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
