@@ -54,7 +54,10 @@ delete = false
 delivered_to = false
 received = false
 `)
-	get := func(args ...string) { t.Helper(); s.run("", "getmail", append([]string{"--getmaildir", s.dir}, args...)...) }
+	get := func(args ...string) {
+		t.Helper()
+		s.run("", "getmail", append([]string{"--getmaildir", s.dir}, args...)...)
+	}
 	get()
 	get() // the same UIDL: not fetched again
 	_, content := s.one("gm")
