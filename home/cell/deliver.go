@@ -2,6 +2,8 @@ package cell
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -70,9 +72,11 @@ func byAccount(to []mail.Recipient) [][]int {
 // which: one for each mailbox they lead to.
 func (d *delivery) account(ctx context.Context, which []int) {
 	err := d.update(ctx, which)
-	if err != nil && mail.KindOf(err) == mail.NoSuchAccount {
+	if unfurnished(err) {
 		if err = d.l.ensure(ctx, d.env.To[which[0]].Account, d.epoch); err == nil {
-			err = d.update(ctx, which)
+			if err = d.update(ctx, which); unfurnished(err) { // the directory has it: no reason to bounce
+				err = fmt.Errorf("cell: account %d can't be made: %w", d.env.To[which[0]].Account, errNoInbox)
+			}
 		}
 	}
 	if err == nil {
@@ -143,7 +147,19 @@ func pick(tx *mailstore.Tx, id mailstore.MailboxID) (mailstore.Mailbox, error) {
 			return box, err
 		}
 	}
-	return tx.MailboxByName(inbox)
+	box, err := tx.MailboxByName(inbox)
+	if err != nil && mail.KindOf(err) == mail.NoSuchMailbox {
+		err = errNoInbox
+	}
+	return box, err
+}
+
+// errNoInbox: the making of the account was interrupted, or is under way. It is transient.
+var errNoInbox = errors.New("cell: account has no INBOX")
+
+// unfurnished: the store doesn't know the account, or has not finished to make it.
+func unfurnished(err error) bool {
+	return err != nil && (errors.Is(err, errNoInbox) || mail.KindOf(err) == mail.NoSuchAccount)
 }
 
 // folder finds the mailbox that a detail (RFC 5233) names, whatever its case:
