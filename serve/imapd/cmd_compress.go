@@ -21,6 +21,7 @@ func compress(s *session, d *imap.Decoder) error {
 	s.tagged(verdict{word: "OK", text: "DEFLATE active"})
 	s.out.flush()
 	s.startDeflate()
+	s.cmd.answered = true
 	return nil
 }
 

@@ -1,8 +1,6 @@
 package imapd
 
 import (
-	"slices"
-
 	"bahnpost/store/mailstore"
 	"bahnpost/wire/imap"
 )
@@ -69,18 +67,6 @@ func fetch(s *session, d *imap.Decoder) error {
 		s.cmd.code = "EXPUNGEISSUED" // RFC 2180 §4.1.2, RFC 5530
 	}
 	return nil
-}
-
-// sayItems says FETCH items of one message without being asked: new messages
-// of NOTIFY (RFC 5465 §5.2). It never marks as read.
-func (s *session) sayItems(uid mailstore.UID, items []imap.FetchItem) error {
-	p := fetchPlan{items: slices.Clone(items)}
-	if err := s.plan(&p); err != nil {
-		return err
-	}
-	p.uid, p.seen = !s.has(uidOnly), false
-	_, err := s.fetchAll(&p, mailstore.UIDs(uid))
-	return err
 }
 
 // plan checks the modifiers and finds out what has to be read.

@@ -119,22 +119,29 @@ func seqsBefore(news *mailstore.News) map[mailstore.UID]uint32 {
 // searchNews updates the running searches after EXISTS and FETCH were said (RFC 5267 §4.3).
 func (s *session) searchNews(news *mailstore.News) {
 	m := s.mbox
-	if m == nil || m.searches == nil || len(m.searches.all) == 0 || !news.Exists && len(news.Changed) == 0 {
+	if m == nil || !news.Exists && len(news.Changed) == 0 {
 		return
 	}
 	var touched, fresh mailstore.UIDSet
+	if news.Exists && news.First < m.view.UIDNext() {
+		fresh = mailstore.Range(news.First, m.view.UIDNext()-1)
+	}
+	said, err := s.newItems(fresh) // new messages of which FETCH items were said
+	if err != nil {
+		s.judge("NOTIFY", err) // logs it
+		s.overflow()
+	}
+	if m.searches == nil || len(m.searches.all) == 0 {
+		return
+	}
 	for i := range news.Changed {
 		touched.Add(news.Changed[i].Row.UID)
 	}
-	if news.Exists && news.First < m.view.UIDNext() {
-		fresh = mailstore.Range(news.First, m.view.UIDNext()-1)
-		touched = touched.Union(fresh)
-	}
-	said := map[mailstore.UID]bool{} // new messages of which FETCH items were said
+	touched = touched.Union(fresh)
 	for _, c := range slices.Clone(m.searches.all) {
 		added, gone, err := s.rematch(c, touched)
 		if err == nil {
-			err = s.update1(c, added, gone, fresh, said)
+			err = s.update1(c, added, gone, fresh.Subtract(said))
 		}
 		if err != nil { // the client must not believe that its result is kept
 			b := imap.AppendString(append(s.out.b, "* NO [NOUPDATE "...), c.tag, false)
@@ -174,18 +181,13 @@ func (s *session) rematch(c *searchContext, touched mailstore.UIDSet) (added, go
 }
 
 // update1 says one ESEARCH with what went and what came. FETCH items of new messages come before it (RFC 5465 §7).
-func (s *session) update1(c *searchContext, added, gone, fresh mailstore.UIDSet, said map[mailstore.UID]bool) error {
+func (s *session) update1(c *searchContext, added, gone, fresh mailstore.UIDSet) error {
 	if added.Empty() && gone.Empty() {
 		return nil
 	}
-	if c.fetch != nil {
-		for u := range added.Intersect(fresh).All() {
-			if !said[u] {
-				said[u] = true
-				if err := s.sayItems(u, c.fetch); err != nil {
-					return err
-				}
-			}
+	if say := added.Intersect(fresh); c.fetch != nil && !say.Empty() {
+		if err := s.sayItems(say, c.fetch); err != nil {
+			return err
 		}
 	}
 	nums := map[mailstore.UID]uint32{}

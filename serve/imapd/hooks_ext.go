@@ -1,30 +1,33 @@
 package imapd
 
-import (
-	"bahnpost/store/mailstore"
-	"bahnpost/wire/imap"
-)
-
-// notifyState is what NOTIFY asked for (RFC 5465).
-type notifyState struct{}
-
-// dropNotify ends NOTIFY.
-func (s *session) dropNotify() {}
-
-// wantsPush reports whether news are to be said although no command runs.
-func (s *session) wantsPush() bool { return s.idle != nil }
-
-// pushOthers says the news of mailboxes that are not selected.
-func (s *session) pushOthers() {}
-
-// appendCompress announces COMPRESS while it is not on.
-func (s *session) appendCompress(b []byte) []byte { return b }
+// appendCompress announces COMPRESS while it is not on (RFC 4978 §3).
+func (s *session) appendCompress(b []byte) []byte {
+	if s.deflate != nil {
+		return b
+	}
+	return append(b, " COMPRESS=DEFLATE"...)
+}
 
 // extCapabilities are capabilities of the search, sharing and notification families without a command of their own.
-func extCapabilities() []string { return nil }
-
-// listMetadata says METADATA of a listed mailbox (RFC 9590).
-func (s *session) listMetadata(*mailstore.Mailbox, *imap.ListMetadata) error { return nil }
-
-// appendMyRights says MYRIGHTS of a listed mailbox (RFC 8440).
-func (s *session) appendMyRights(b []byte, name string) []byte { return b }
+func extCapabilities() []string {
+	return []string{
+		"CONTEXT=SEARCH",        // RFC 5267
+		"CONTEXT=SORT",          // RFC 5267
+		"ESEARCH",               // RFC 4731
+		"ESORT",                 // RFC 5267
+		"I18NLEVEL=1",           // RFC 5255 §4.2: i;unicode-casemap
+		"LIST-METADATA",         // RFC 9590
+		"LIST-MYRIGHTS",         // RFC 8440
+		"PARTIAL",               // RFC 9394
+		"QUOTA=RES-MAILBOX",     // RFC 9208 §5.3
+		"QUOTA=RES-MESSAGE",     // RFC 9208 §5.2
+		"QUOTA=RES-STORAGE",     // RFC 9208 §5.1
+		"RIGHTS=texk",           // RFC 4314 §2.2
+		"SEARCH=FUZZY",          // RFC 6203
+		"SEARCHRES",             // RFC 5182
+		"SORT=DISPLAY",          // RFC 5957
+		"THREAD=ORDEREDSUBJECT", // RFC 5256
+		"THREAD=REFERENCES",     // RFC 5256
+		"WITHIN",                // RFC 5032
+	}
+}

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"bytes"
 	"time"
 
 	"bahnpost/store/mailstore"
@@ -35,8 +36,11 @@ func (s *session) inProgress(fn func() error) error {
 
 // sayProgress says INPROGRESS with the tag of the command, goal unknown (RFC 9585 §4.1).
 func (s *session) sayProgress() {
-	b := append(s.out.b, `* OK [INPROGRESS ("`...)
-	b = append(b, s.cmd.tag...)
-	s.out.b = append(b, "\" NIL NIL)] still at work\r\n"...)
+	tag := append(append([]byte{'"'}, s.cmd.tag...), '"')
+	if bytes.IndexByte(tag, ']') >= 0 {
+		tag = []byte("NIL") // RFC 9585 §4: it would end the response code
+	}
+	b := append(append(s.out.b, "* OK [INPROGRESS ("...), tag...)
+	s.out.b = append(b, " NIL NIL)] still at work\r\n"...)
 	s.out.flush()
 }

@@ -90,7 +90,7 @@ func (s *session) push() {
 		if s.wantsPush() && s.state != loggedOut {
 			begun := time.Now()
 			if s.mbox != nil {
-				s.sayNews(true)
+				s.sayNews(s.pushExpunges())
 			}
 			s.pushOthers()
 			s.out.flush()

@@ -61,6 +61,7 @@ type session struct {
 	cmd     current
 	idle    *idleState
 	notify  *notifyState // RFC 5465
+	own     ownStep      // last step made by this session while notify is set
 	deflate *deflateState
 
 	idling atomic.Bool // news are to be said at once
@@ -289,7 +290,13 @@ func (s *session) ticket() mailstore.Ticket {
 
 // update is store.Update with this session's ticket.
 func (s *session) update(fn func(*mailstore.Tx) error) error {
-	return s.srv.store.Update(s.ctx, s.ticket(), fn)
+	if s.notify == nil {
+		return s.srv.store.Update(s.ctx, s.ticket(), fn)
+	}
+	return s.srv.store.Update(s.ctx, s.ticket(), func(tx *mailstore.Tx) error {
+		s.own.Store(uint64(tx.ModSeq())) // before the commit tells the watchers
+		return fn(tx)
+	})
 }
 
 // has reports whether all of f is enabled.

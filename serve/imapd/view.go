@@ -44,7 +44,7 @@ func (s *session) sayNews(expunge bool) {
 		s.byeNow("the selected mailbox was deleted")
 		return
 	}
-	if !m.view.Dirty() {
+	if !m.view.Dirty() || s.quiet() {
 		return
 	}
 	news, err := m.view.Sync(s.ctx, expunge)
@@ -54,6 +54,7 @@ func (s *session) sayNews(expunge bool) {
 		return
 	}
 	s.out.ready()
+	s.searchGone(&news)
 	s.sayExpunged(&news)
 	b := s.out.b
 	if news.Exists {
@@ -64,7 +65,7 @@ func (s *session) sayNews(expunge bool) {
 		}
 	}
 	s.out.b = b
-	if len(news.Changed) > 0 {
+	if len(news.Changed) > 0 && !s.quietFlags() {
 		s.sayChanged(news.Changed)
 	}
 	s.searchNews(&news)
