@@ -1,0 +1,171 @@
+package talk
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing/synctest"
+	"time"
+)
+
+// patience is how long, in the free time of the bubble, an answer may take:
+// longer than any delay the server chooses, shorter than its timeouts.
+const patience = 5 * time.Second
+
+// Conn is one connection of a conversation. Login functions use it.
+type Conn struct {
+	nc       net.Conn
+	literals bool
+
+	mu  sync.Mutex
+	buf []byte
+	err error
+}
+
+func newConn(nc net.Conn, literals bool) *Conn {
+	c := &Conn{nc: nc, literals: literals}
+	go c.read(nc)
+	return c
+}
+
+// read collects what the server says, so that it never blocks on us.
+func (c *Conn) read(nc net.Conn) {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := nc.Read(b)
+		c.mu.Lock()
+		c.buf = append(c.buf, b[:n]...)
+		if err != nil {
+			c.err = err
+		}
+		c.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Send writes octets.
+func (c *Conn) Send(text string) error {
+	c.nc.SetWriteDeadline(time.Now().Add(time.Minute))
+	_, err := io.WriteString(c.nc, text)
+	return err
+}
+
+// Line returns the server's next line with its literals; io.EOF if it hung up.
+func (c *Conn) Line() (string, error) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		synctest.Wait()
+		if l, ok := c.take(); ok {
+			return l, nil
+		}
+		c.mu.Lock()
+		err, rest := c.err, string(c.buf)
+		c.mu.Unlock()
+		if err != nil && rest != "" {
+			return "", fmt.Errorf("connection ended within a line: %q", rest)
+		}
+		if err != nil {
+			return "", io.EOF
+		}
+		if time.Now().After(end) {
+			return "", fmt.Errorf("silence (buffered %q)", rest)
+		}
+	}
+}
+
+// Expect reads lines until one begins with prefix, and returns it.
+func (c *Conn) Expect(prefix string) (string, error) {
+	for {
+		l, err := c.Line()
+		if err != nil {
+			return "", fmt.Errorf("waiting for %q: %w", prefix, err)
+		}
+		if strings.HasPrefix(l, prefix) {
+			return l, nil
+		}
+	}
+}
+
+// quiet returns what was said unasked, "" for nothing.
+func (c *Conn) quiet() string {
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(c.buf)
+}
+
+// take cuts one line, with the literals in it, from the buffer.
+func (c *Conn) take() (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := 0
+	for {
+		i := bytes.IndexByte(c.buf[end:], '\n')
+		if i < 0 {
+			return "", false
+		}
+		line := c.buf[end : end+i+1]
+		end += i + 1
+		n, ok := literalSize(line)
+		if !ok || !c.literals {
+			break
+		}
+		if len(c.buf) < end+n {
+			return "", false
+		}
+		end += n
+	}
+	l := string(c.buf[:end])
+	c.buf = append([]byte{}, c.buf[end:]...)
+	return strings.TrimSuffix(strings.TrimSuffix(l, "\n"), "\r"), true
+}
+
+// literalSize reads "{n}" at the end of a line.
+func literalSize(line []byte) (int, bool) {
+	l := bytes.TrimRight(line, "\r\n")
+	i := bytes.LastIndexByte(l, '{')
+	if i < 0 || l[len(l)-1] != '}' {
+		return 0, false
+	}
+	n, err := strconv.Atoi(string(l[i+1 : len(l)-1]))
+	return n, err == nil && n >= 0
+}
+
+// startTLS puts TLS on top. The server has said all it says in clear.
+func (c *Conn) startTLS(cfg *tls.Config) (*Conn, error) {
+	t := tls.Client(&rest{c, c.nc}, cfg)
+	n := &Conn{nc: t, literals: c.literals}
+	if err := t.Handshake(); err != nil {
+		return nil, err
+	}
+	go n.read(t)
+	return n, nil
+}
+
+// rest is the clear connection whose reader goroutine goes on feeding TLS.
+type rest struct {
+	c *Conn
+	net.Conn
+}
+
+func (r *rest) Read(p []byte) (int, error) {
+	for {
+		r.c.mu.Lock()
+		n, err := copy(p, r.c.buf), r.c.err
+		r.c.buf = append([]byte{}, r.c.buf[n:]...)
+		r.c.mu.Unlock()
+		if n > 0 {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
