@@ -6,6 +6,7 @@ import (
 	"bahnpost/flow/intake"
 	"bahnpost/home"
 	"bahnpost/mail"
+	"bahnpost/serve/listen"
 	"bahnpost/store/directory"
 )
 
@@ -35,4 +36,12 @@ type doorway struct{ home.Door }
 
 func (d doorway) Deliver(ctx context.Context, env *mail.Envelope, body intake.Body, epoch int64) []mail.Receipt {
 	return d.Door.Deliver(ctx, env, body, home.Epoch(epoch))
+}
+
+// accounts shows the gate the directory; only the type of SCRAM keys differs.
+type accounts struct{ *directory.Directory }
+
+func (a accounts) SCRAM(ctx context.Context, login string) (listen.SCRAMKeys, bool, error) {
+	k, ok, err := a.Directory.SCRAM(ctx, login)
+	return listen.SCRAMKeys(k), ok, err
 }

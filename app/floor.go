@@ -44,6 +44,7 @@ func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger) (*f
 		f.mailstore, err = mailstore.New(ctx, f.store.DB, f.store.Bodies, mailstore.Config{
 			InlineMax: int(c.Store.InlineMax), Compression: c.Store.Compression,
 			ExpungeHistory: c.Store.ExpungeHistory.D(), IndexMemory: int64(c.Store.IndexMemory),
+			SearchMemory: int64(c.Store.SearchMemory), Log: log,
 		})
 	}
 	if err != nil {

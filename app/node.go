@@ -199,5 +199,5 @@ func (n *Node) ready() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return n.floor.store.DB.Ping(ctx)
+	return n.floor.store.Ping(ctx)
 }

@@ -90,3 +90,8 @@ func lock(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// Ping returns nil once the writer has committed something: the store is alive.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.DB.Update(ctx, func(*db.Tx) error { return nil }, nil)
+}

@@ -1,0 +1,44 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"bahnpost/flow/intake"
+	"bahnpost/mail"
+	"bahnpost/serve/imapd"
+	"bahnpost/serve/listen"
+	"bahnpost/serve/pop3d"
+	"bahnpost/serve/smtpd"
+)
+
+// handlers builds what serves each protocol, by its name in namedPort.
+func handlers(n *Node, c *Config, in *intake.Intake, version string) map[string]listen.Handler {
+	smtp := func(role smtpd.Role) listen.Handler {
+		return smtpd.New(smtpd.Config{Role: role, Hostname: c.Node.Hostname, MaxMessageSize: int64(c.Mail.MaxMessage),
+			MaxRecipients: c.Mail.MaxRecipients, Log: n.log, Metrics: n.metrics}, in, n.gate)
+	}
+	imap := imapd.New(n.floor.mailstore, n.gate, imapd.Config{AutoLogout: c.IMAP.IdleTimeout.D(), PreAuthTimeout: c.IMAP.LoginTimeout.D(),
+		MaxMessage: int64(c.Mail.MaxMessage), Version: version, Hostname: c.Node.Hostname, Log: n.log,
+		Metrics: imapd.Metrics{Command: n.observeCommand("imap")}})
+	pop3 := pop3d.New(n.floor.mailstore, n.gate, pop3d.Config{IdleTimeout: c.POP3.IdleTimeout.D(), UIDLFormat: c.POP3.UIDLFormat,
+		AccountUIDLFormat: n.uidlFormat, Hostname: c.Node.Hostname, Log: n.log,
+		Metrics: pop3d.Metrics{Command: n.observeCommand("pop3")}})
+	metricsFrom, _ := parseNets(c.HTTP.MetricsFrom) // checked by LoadConfig
+	web := newWebPorch(httpHandler(n.metrics, metricsFrom, n.ready))
+	submission := smtp(smtpd.Submission)
+	return map[string]listen.Handler{
+		"lmtp": smtp(smtpd.LMTP), "smtp": smtp(smtpd.MX), "submission": submission, "submissions": submission,
+		"imap": imap, "imaps": imap, "pop3": pop3, "pop3s": pop3, "http": web, "https": web,
+	}
+}
+
+func (n *Node) observeCommand(protocol string) func(string, time.Duration, bool) {
+	return func(name string, took time.Duration, ok bool) { n.metrics.Command(protocol, name, took, ok) }
+}
+
+// uidlFormat is the account's own UIDL template, "" if it has none.
+func (n *Node) uidlFormat(ctx context.Context, a mail.AccountID) (string, error) {
+	acc, err := n.floor.directory.Account(ctx, a)
+	return acc.UIDLFormat, err
+}

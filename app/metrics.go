@@ -1,0 +1,54 @@
+package app
+
+import (
+	"bahnpost/serve/listen"
+	"bahnpost/store/mailstore"
+)
+
+// observe registers the figures that rooms keep themselves; they are read when somebody looks.
+func (n *Node) observe() {
+	m := n.metrics
+	for i, s := range n.server.Stats() {
+		labels := map[string]string{"protocol": s.Protocol, "addr": s.Addr}
+		one := func(f func(listen.Stats) int64) func() float64 {
+			return func() float64 { return float64(f(n.server.Stats()[i])) }
+		}
+		m.Gauge("bahnpost_connections", "Connections open now.", labels, one(func(s listen.Stats) int64 { return s.Open }))
+		m.Gauge("bahnpost_sessions", "Connections with a login, now.", labels, one(func(s listen.Stats) int64 { return s.LoggedIn }))
+		m.Counter("bahnpost_accepted_total", "Connections accepted.", labels, one(func(s listen.Stats) int64 { return s.Accepted }))
+		m.Counter("bahnpost_refused_total", "Connections over a limit.", labels, one(func(s listen.Stats) int64 { return s.Refused }))
+		m.Counter("bahnpost_tls_failures_total", "TLS handshakes that failed.", labels, one(func(s listen.Stats) int64 { return s.TLSFailed }))
+		m.Counter("bahnpost_panics_total", "Bugs that cost a session.", labels, one(func(s listen.Stats) int64 { return s.Panics }))
+	}
+	store := func(f func(mailstore.Stats) float64) func() float64 {
+		return func() float64 { return f(n.floor.mailstore.Stats()) }
+	}
+	for _, x := range []struct {
+		name, help string
+		gauge      bool
+		f          func(mailstore.Stats) float64
+	}{
+		{"bahnpost_store_commits_total", "Durable commits.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Commits) }},
+		{"bahnpost_store_updates_total", "Updates; by commits it is the mean batch.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Updates) }},
+		{"bahnpost_store_failed_total", "Updates that were rolled back.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Failed) }},
+		{"bahnpost_store_commit_seconds_total", "Time in commits, fsync included.", false, func(s mailstore.Stats) float64 { return float64(s.DB.CommitNanos) / 1e9 }},
+		{"bahnpost_store_waiting", "Updates queued now.", true, func(s mailstore.Stats) float64 { return float64(s.DB.Waiting) }},
+		{"bahnpost_store_wal_bytes", "Size of the write-ahead log; alarm above 256 MB.", true, func(s mailstore.Stats) float64 { return float64(s.DB.WALBytes) }},
+		{"bahnpost_store_pages", "Pages of the database.", true, func(s mailstore.Stats) float64 { return float64(s.DB.Pages) }},
+		{"bahnpost_store_free_pages", "Free pages of the database.", true, func(s mailstore.Stats) float64 { return float64(s.DB.FreePages) }},
+		{"bahnpost_messages_appended_total", "Messages stored.", false, func(s mailstore.Stats) float64 { return float64(s.Appended) }},
+		{"bahnpost_messages_appended_bytes_total", "Octets of messages stored.", false, func(s mailstore.Stats) float64 { return float64(s.AppendedBytes) }},
+		{"bahnpost_messages_expunged_total", "Messages expunged.", false, func(s mailstore.Stats) float64 { return float64(s.Expunged) }},
+		{"bahnpost_index_hits_total", "Mailbox opens that found the index in memory.", false, func(s mailstore.Stats) float64 { return float64(s.BoxHits) }},
+		{"bahnpost_index_misses_total", "Mailbox opens that did not.", false, func(s mailstore.Stats) float64 { return float64(s.BoxMisses) }},
+		{"bahnpost_index_loads_total", "Indexes loaded from the store.", false, func(s mailstore.Stats) float64 { return float64(s.Loads) }},
+		{"bahnpost_index_open", "Mailbox indexes in memory.", true, func(s mailstore.Stats) float64 { return float64(s.OpenBoxes) }},
+		{"bahnpost_index_bytes", "Octets of indexes nobody uses, kept warm.", true, func(s mailstore.Stats) float64 { return float64(s.IndexBytes) }},
+	} {
+		if x.gauge {
+			m.Gauge(x.name, x.help, nil, store(x.f))
+		} else {
+			m.Counter(x.name, x.help, nil, store(x.f))
+		}
+	}
+}
