@@ -17,12 +17,6 @@ func ParseDate(s string) (unix int64, zone int16, ok bool) {
 		}
 		s = d.token(s)
 	}
-	if d.year == 0 && d.day > 31 && d.extra > 0 { // 2001-02-03 written with blanks
-		d.year, d.day, d.extra = d.day, d.extra, 0
-	}
-	if d.extra > 0 && !d.haveYear {
-		d.setYear(d.extra, 4)
-	}
 	if !d.haveYear || d.month == 0 || d.day < 1 || d.day > 31 {
 		return 0, 0, false
 	}
@@ -38,7 +32,6 @@ type dateScan struct {
 	year, month, day  int
 	hour, min, sec    int
 	zone              int
-	extra             int
 	haveYear, haveDay bool
 	haveTime          bool
 }
@@ -63,12 +56,8 @@ func (d *dateScan) token(s string) string {
 		for k < len(s) && s[k]|0x20 >= 'a' && s[k]|0x20 <= 'z' {
 			k++
 		}
-		rest := s[k:]
 		d.name(s[:k])
-		if len(rest) > 1 && (rest[0] == '+' || rest[0] == '-') && k == 3 && (d.haveTime) { // GMT+0200
-			return rest
-		}
-		return rest
+		return s[k:]
 	}
 	return s[1:]
 }
@@ -85,7 +74,7 @@ func digits(s string) (n, k int) {
 func (d *dateScan) number(s string) string {
 	n, k := digits(s)
 	rest := s[k:]
-	after := strings.TrimLeft(rest, " ")
+	after := skipCFWS(rest)
 	switch {
 	case !d.haveTime && after != "" && (after[0] == ':' || after[0] == '.' && d.haveYear):
 		return d.clock(n, after)
@@ -131,14 +120,14 @@ func (d *dateScan) setYear(n, k int) {
 func (d *dateScan) clock(hour int, s string) string {
 	v := [3]int{hour, 0, 0}
 	for i := 1; i < 3 && s != "" && (s[0] == ':' || s[0] == '.'); i++ {
-		s = strings.TrimLeft(s[1:], " ")
+		s = skipCFWS(s[1:])
 		n, k := digits(s)
 		if k == 0 {
 			break
 		}
 		v[i] = n
 		s = s[k:]
-		if t := strings.TrimLeft(s, " "); t != "" && t[0] == ':' {
+		if t := skipCFWS(s); t != "" && t[0] == ':' {
 			s = t
 		}
 	}

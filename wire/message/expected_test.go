@@ -225,4 +225,5 @@ var otherwise4j = map[string]string{
 	"multi-2gifs-base64.msg":                 "a base64 message/rfc822 is not decoded: its parts would have no octets of their own to fetch",
 	"bad-newlines-multiple-parts-base64.msg": "the same",
 	"base64encoded-rfc822message-nested.msg": "the same",
+	"very-very-long-boundary.msg":            "more than maxBoundary octets",
 }
