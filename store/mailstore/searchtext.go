@@ -45,6 +45,7 @@ func (w *textWalk) walk(r *Reader, yield func(t *foldedText) bool) error {
 		w.names = make(map[string][]byte)
 	}
 	w.yield = yield
+	w.text = foldedText{}
 	n := int64(r.Prefix())
 	stopped := false
 	chunk := func(kind message.TextKind, field string, text []byte) bool {
@@ -62,6 +63,11 @@ func (w *textWalk) walk(r *Reader, yield func(t *foldedText) bool) error {
 
 func (w *textWalk) chunk(kind message.TextKind, field string, text []byte) bool {
 	t := &w.text
+	if t.field == fts.Body && !t.end && kind != message.BodyText {
+		if *t = (foldedText{field: fts.Body, end: true}); !w.yield(t) {
+			return false
+		}
+	}
 	*t = foldedText{end: true}
 	switch kind {
 	case message.HeaderText:
@@ -121,27 +127,28 @@ func (x *verifier) read(ctx context.Context, p *searchPlan, e *evaluation) error
 		}
 		e.facts = factsOf(&Meta{Thread: thread, Summary: r.summary})
 	}
-	e.texts = make([]verdict, p.parts())
+	texts := make([]verdict, p.parts())
 	x.open = x.open[:0]
 	longest, deep := 0, false
 	for _, l := range p.leaves {
 		for i := range l.parts {
 			v := l.part(e, i)
-			if v == unknown || e.texts[l.first+i] == unknown {
+			if v == unknown {
 				v = no // until found
 				x.open = append(x.open, openPart{l, &l.parts[i], l.first + i})
 				longest = max(longest, len(l.parts[i].needle))
 				deep = deep || l.op != QHeader
 			}
-			e.texts[l.first+i] = v
+			texts[l.first+i] = v
 		}
 	}
+	e.texts = texts
 	x.tail = x.tail[:0]
 	return x.walk.walk(r, func(t *foldedText) bool {
 		if t.name == "" && !deep {
 			return false
 		}
-		x.find(t, e.texts, longest)
+		x.find(t, texts, longest)
 		return len(x.open) > 0
 	})
 }
