@@ -211,8 +211,8 @@ func (b *Box) remember(e told) {
 	for i := range b.ring {
 		n += len(b.ring[i].uids)
 	}
-	if len(b.ring) >= maxRing || n > maxRingRanges {
-		drop := len(b.ring) - maxRing/2
+	if limit := b.s.boxes.ring; len(b.ring) >= limit || n > maxRingRanges {
+		drop := len(b.ring) - limit/2
 		if n > maxRingRanges {
 			drop = len(b.ring)
 		}

@@ -21,6 +21,7 @@ type boxes struct {
 	lru    Box // ring of unused boxes with rows
 	unused int64
 	limit  int64
+	ring   int // entries a box remembers: maxRing, fewer in tests
 
 	hits, misses, loads, loadedRows atomic.Int64
 }
@@ -28,7 +29,7 @@ type boxes struct {
 func (x *boxes) init(limit int64) {
 	x.byKey = make(map[boxKey]*Box)
 	x.lru.prev, x.lru.next = &x.lru, &x.lru
-	x.limit = limit
+	x.limit, x.ring = limit, maxRing
 }
 
 // open returns the box of m; the caller holds acct.mu for reading, so that no commit comes between.
@@ -162,6 +163,13 @@ func (x *boxes) repath(a *acct) {
 			b.mu.Unlock()
 		}
 	}
+}
+
+// unload gives the rows back; who needs them next loads them again.
+func (b *Box) unload() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rows, b.more, b.loaded = rowList{}, nil, false
 }
 
 // loading is a load of rows under way.
