@@ -20,6 +20,18 @@ func (n *Node) observe() {
 		m.Counter("bahnpost_tls_failures_total", "TLS handshakes that failed.", labels, one(func(s listen.Stats) int64 { return s.TLSFailed }))
 		m.Counter("bahnpost_panics_total", "Bugs that cost a session.", labels, one(func(s listen.Stats) int64 { return s.Panics }))
 	}
+	gate := func(f func(listen.GateStats) int64) func() float64 {
+		return func() float64 { return float64(f(n.gate.Stats())) }
+	}
+	for result, f := range map[string]func(listen.GateStats) int64{
+		"cached":    func(s listen.GateStats) int64 { return s.CacheHits },
+		"verified":  func(s listen.GateStats) int64 { return s.Verified },
+		"failed":    func(s listen.GateStats) int64 { return s.Failed },
+		"throttled": func(s listen.GateStats) int64 { return s.Throttled },
+		"busy":      func(s listen.GateStats) int64 { return s.Busy },
+	} {
+		m.Counter("bahnpost_gate_total", "Login attempts by how they ended.", map[string]string{"result": result}, gate(f))
+	}
 	store := func(f func(mailstore.Stats) float64) func() float64 {
 		return func() float64 { return f(n.floor.mailstore.Stats()) }
 	}

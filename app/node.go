@@ -71,7 +71,7 @@ func Start(ctx context.Context, dir, version, commit string) (_ *Node, err error
 			err = errors.Join(err, n.floor.close())
 		}
 	}()
-	if err := n.openDoors(version, commit); err != nil {
+	if err := n.openDoors(ctx, version, commit); err != nil {
 		return nil, err
 	}
 	n.observe()
@@ -80,12 +80,17 @@ func Start(ctx context.Context, dir, version, commit string) (_ *Node, err error
 }
 
 // openDoors builds the floors above the store and binds the addresses.
-func (n *Node) openDoors(version, commit string) error {
+func (n *Node) openDoors(ctx context.Context, version, commit string) error {
 	c := n.cfg.Load()
 	f := n.floor
+	secret, err := f.directory.Secret(ctx, "scram-salts")
+	if err != nil {
+		return err
+	}
 	n.gate = listen.NewGate(accounts{f.directory}, listen.GateConfig{
 		CacheFor: c.Login.CacheFor.D(), HashConcurrency: c.Login.HashConcurrency,
-		FailuresPerAccount: c.Login.FailuresPerAccount, FailuresPerIP: c.Login.FailuresPerIP, Window: c.Login.FailureWindow.D(), Log: n.log,
+		FailuresPerAccount: c.Login.FailuresPerAccount, FailuresPerIP: c.Login.FailuresPerIP, Window: c.Login.FailureWindow.D(),
+		FakeSecret: secret, Log: n.log,
 	})
 	local := cell.New(f.mailstore, f.directory, cell.Config{Hostname: c.Node.Hostname, IgnoreDetails: !c.Mail.DetailToMailbox})
 	router := home.NewRouter(f.directory, map[home.ID]home.Door{home.Local: local})
