@@ -94,8 +94,8 @@ func wordEnd(s string, i int) int {
 		_, rest := skipQuoted(s[i:])
 		return len(s) - len(rest)
 	case '[':
-		if j := strings.IndexAny(s[i:], "],<"); j >= 0 && s[i+j] == ']' {
-			return i + j + 1
+		if j := strings.IndexAny(s[i+1:], "[],<"); j >= 0 && s[i+1+j] == ']' {
+			return i + j + 2
 		}
 		return i + 1
 	}

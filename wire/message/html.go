@@ -233,6 +233,10 @@ func (s *stripper) resolve() {
 		s.out = append(s.out, '>')
 	case "&shy;", "&zwnj;":
 	default:
+		if len(s.hold) < 3 {
+			s.out = append(s.out, s.hold...)
+			return
+		}
 		s.out = append(s.out, html.UnescapeString(string(s.hold))...)
 	}
 }
