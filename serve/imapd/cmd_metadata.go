@@ -119,6 +119,10 @@ func setMetadata(s *session, d *imap.Decoder) error {
 		}
 		return nil
 	})
+	if err == nil {
+		s.tellMetadata(id, values)
+		return nil
+	}
 	switch mail.KindOf(err) {
 	case mail.Limit:
 		return no("METADATA TOOMANY", "too many entries here")

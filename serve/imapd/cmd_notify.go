@@ -33,6 +33,7 @@ type notifyState struct {
 
 	mu      sync.Mutex // leaf: guards what commits put in
 	pending map[mailstore.MailboxID]imap.Event
+	mine    map[mailstore.MailboxID]bool // names and subscriptions that this session changed, nil at first
 	over    bool
 }
 
@@ -98,10 +99,11 @@ func (st *notifyState) collect(s *session, cs []mailstore.Change) {
 	news := false
 	for i := range cs {
 		c := &cs[i]
+		e := eventsOf(c.Kind)
 		if uint64(c.ModSeq) == s.own.Load() { // RFC 5465 §5: not what this client did itself
+			st.own(c.Mailbox, e)
 			continue
 		}
-		e := eventsOf(c.Kind)
 		if e == 0 {
 			continue
 		}
@@ -118,6 +120,17 @@ func (st *notifyState) collect(s *session, cs []mailstore.Change) {
 	if news {
 		s.wake(cs)
 	}
+}
+
+// own notes names that the session's own command changed: they are not told, but known from now on.
+func (st *notifyState) own(id mailstore.MailboxID, e imap.Event) {
+	if e&(imap.MailboxName|imap.SubscriptionChange) == 0 {
+		return
+	}
+	if st.mine == nil {
+		st.mine = map[mailstore.MailboxID]bool{}
+	}
+	st.mine[id] = true
 }
 
 // eventsOf maps a change to the events that it may be.
@@ -139,6 +152,15 @@ func eventsOf(k mailstore.ChangeKind) imap.Event {
 		return imap.ServerMetadataChange
 	}
 	return 0
+}
+
+// takeMine returns whose names this session changed and forgets it.
+func (st *notifyState) takeMine() map[mailstore.MailboxID]bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	m := st.mine
+	st.mine = nil
+	return m
 }
 
 // take returns what is pending and forgets it.

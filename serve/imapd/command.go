@@ -51,6 +51,9 @@ func (s *session) run(d *imap.Decoder) error {
 		return d.Err()
 	}
 	if row == nil {
+		if s.state == notAuthenticated && isHTTP(s.cmd.tag) {
+			s.byeNow("this is no web server")
+		}
 		return bad("command is not known")
 	}
 	s.cmd.row = row
@@ -61,6 +64,16 @@ func (s *session) run(d *imap.Decoder) error {
 		return err
 	}
 	return d.Err()
+}
+
+// isHTTP recognises a browser that was made to speak to us (cross-protocol
+// attacks: ALPACA): its header lines must not be taken for commands.
+func isHTTP(tag []byte) bool {
+	switch string(tag) {
+	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH":
+		return true
+	}
+	return false
 }
 
 // lookup reads the name of a command, with UID before it if it stands there.

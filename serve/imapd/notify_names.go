@@ -90,6 +90,25 @@ func (s *session) metadataSums(id mailstore.MailboxID) (map[string][sha256.Size]
 	return sums, nil
 }
 
+// tellMetadata notes what this session wrote: it is not told of it.
+func (s *session) tellMetadata(id mailstore.MailboxID, vs []imap.MetadataValue) {
+	if s.notify == nil || s.notify.told.metadata == nil {
+		return
+	}
+	m := s.notify.told.metadata[id]
+	if m == nil {
+		m = map[string][sha256.Size]byte{}
+		s.notify.told.metadata[id] = m
+	}
+	for _, v := range vs {
+		if v.Value == nil {
+			delete(m, v.Entry)
+		} else {
+			m[v.Entry] = sha256.Sum256(v.Value)
+		}
+	}
+}
+
 // pushMetadata says which annotations changed (RFC 5464 §4.4.2, RFC 5465 §5.6, §5.7).
 func (s *session) pushMetadata(id mailstore.MailboxID, name string) error {
 	all := s.notify.told.metadata
@@ -139,6 +158,7 @@ func (s *session) pushNames() error {
 	t := &s.notify.told
 	was, wasSub := t.names, t.subscribed
 	t.names, t.subscribed = namesOf(mbs), setOf(subs)
+	t.forgive(was, wasSub, s.notify.takeMine())
 	n := &nameNews{s: s, was: was, now: make(map[string]*mailstore.Mailbox, len(mbs)), said: map[string]bool{}}
 	for i := range mbs {
 		n.now[mbs[i].Name] = &mbs[i]
@@ -163,6 +183,44 @@ func (s *session) pushNames() error {
 		}
 	}
 	return nil
+}
+
+// forgive makes what the session changed itself look as if it had been so before.
+func (t *told) forgive(was map[mailstore.MailboxID]toldName, wasSub map[string]bool, mine map[mailstore.MailboxID]bool) {
+	mark := func(name string) {
+		if t.subscribed[name] {
+			wasSub[name] = true
+		} else {
+			delete(wasSub, name)
+		}
+	}
+	for id := range mine {
+		if old, ok := was[id]; ok {
+			mark(old.name)
+			delete(was, id)
+		}
+		if now, ok := t.names[id]; ok {
+			mark(now.name)
+			was[id] = now
+		}
+	}
+	if !mine[0] {
+		return
+	}
+	names := make(map[string]bool, len(t.names)) // a subscription of a name that is no mailbox
+	for _, n := range t.names {
+		names[n.name] = true
+	}
+	for name := range t.subscribed {
+		if !names[name] {
+			wasSub[name] = true
+		}
+	}
+	for name := range wasSub {
+		if !names[name] && !t.subscribed[name] {
+			delete(wasSub, name)
+		}
+	}
 }
 
 // nameNews compares names as told with names as they are.

@@ -108,6 +108,7 @@ func (w *town) env() talk.Env {
 		TLS:      &tls.Config{InsecureSkipVerify: true},
 		Login:    talkLogin,
 		Deliver:  w.deliver,
+		Verbs:    w.verbs(),
 		Literals: true,
 	}
 }

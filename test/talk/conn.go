@@ -21,6 +21,7 @@ const patience = 5 * time.Second
 type Conn struct {
 	nc       net.Conn
 	literals bool
+	done     chan struct{} // reading has ended
 
 	mu  sync.Mutex
 	buf []byte
@@ -28,13 +29,14 @@ type Conn struct {
 }
 
 func newConn(nc net.Conn, literals bool) *Conn {
-	c := &Conn{nc: nc, literals: literals}
+	c := &Conn{nc: nc, literals: literals, done: make(chan struct{})}
 	go c.read(nc)
 	return c
 }
 
 // read collects what the server says, so that it never blocks on us.
 func (c *Conn) read(nc net.Conn) {
+	defer close(c.done)
 	b := make([]byte, 64<<10)
 	for {
 		n, err := nc.Read(b)
@@ -139,33 +141,14 @@ func literalSize(line []byte) (int, bool) {
 
 // startTLS puts TLS on top. The server has said all it says in clear.
 func (c *Conn) startTLS(cfg *tls.Config) (*Conn, error) {
-	t := tls.Client(&rest{c, c.nc}, cfg)
-	n := &Conn{nc: t, literals: c.literals}
+	c.nc.SetReadDeadline(time.Unix(1, 0))
+	<-c.done
+	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	t := tls.Client(c.nc, cfg)
 	if err := t.Handshake(); err != nil {
 		return nil, err
 	}
-	go n.read(t)
-	return n, nil
-}
-
-// rest is the clear connection whose reader goroutine goes on feeding TLS.
-type rest struct {
-	c *Conn
-	net.Conn
-}
-
-func (r *rest) Read(p []byte) (int, error) {
-	for {
-		r.c.mu.Lock()
-		n, err := copy(p, r.c.buf), r.c.err
-		r.c.buf = append([]byte{}, r.c.buf[n:]...)
-		r.c.mu.Unlock()
-		if n > 0 {
-			return n, nil
-		}
-		if err != nil {
-			return 0, err
-		}
-		time.Sleep(time.Millisecond)
-	}
+	return newConn(t, c.literals), nil
 }

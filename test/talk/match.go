@@ -47,6 +47,7 @@ func (s *script) showLiteral(text string) string {
 
 // match compares a shown line with a pattern and keeps its captures.
 func (s *script) match(pattern, line string) bool {
+	line, pattern = strings.TrimRight(line, " "), strings.TrimRight(pattern, " ")
 	re, names := s.compile(pattern)
 	m := re.FindStringSubmatch(line)
 	if m == nil {
@@ -68,6 +69,9 @@ func (s *script) compile(pattern string) (*regexp.Regexp, []string) {
 	for i := 0; i < len(pattern); {
 		rest := pattern[i:]
 		switch {
+		case rest == "*" && i > 0 && pattern[i-1] != '\\':
+			b.WriteString(`(?s:.*)`)
+			i++
 		case rest == " *":
 			b.WriteString(`(?s: .*)?`)
 			i += 2

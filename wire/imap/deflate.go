@@ -74,3 +74,6 @@ func (o *deflateBuffer) Write(p []byte) (int, error) { o.b = append(o.b, p...); 
 
 // deflateBuffers holds what is compressed but not sent; shared, as only writing sessions need one.
 var deflateBuffers = sync.Pool{New: func() any { return new(deflateBuffer) }}
+
+// Held is how many octets of memory d keeps now.
+func (d *Deflater) Held() int { return cap(d.dict) }
