@@ -36,7 +36,8 @@ type Store struct {
 	lock   *os.File
 }
 
-// Open creates or opens the store in cfg.Dir. Another process that has it open
+// Open creates or opens the store in cfg.Dir. It ties the two together: bodies
+// staged with blob.Store.Stage are flushed before each commit. Another process that has it open
 // makes Open fail with an error that names its pid and wraps ErrLocked.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
@@ -51,18 +52,20 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("store: %s: %w", cfg.Dir, err)
 	}
 	cfg.DB.Path = filepath.Join(cfg.Dir, "mail.db")
-	if s.DB, err = db.Open(ctx, cfg.DB); err != nil {
+	cfg.Blob.Flushed = true
+	if s.Bodies, err = blob.OpenDir(filepath.Join(cfg.Dir, "bodies"), cfg.Blob); err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
-	if s.Bodies, err = blob.OpenDir(filepath.Join(cfg.Dir, "bodies"), cfg.Blob); err != nil {
-		return nil, errors.Join(err, s.DB.Close(), s.lock.Close())
+	cfg.DB.BeforeCommit = s.Bodies.Flush
+	if s.DB, err = db.Open(ctx, cfg.DB); err != nil {
+		return nil, errors.Join(err, s.Bodies.Close(), s.lock.Close())
 	}
 	return s, nil
 }
 
-// Close ends running work: bodies first, then the rows that name them, then the lock.
+// Close ends running work: the rows, then the bodies they name, then the lock.
 func (s *Store) Close() error {
-	return errors.Join(s.Bodies.Close(), s.DB.Close(), s.lock.Close())
+	return errors.Join(s.DB.Close(), s.Bodies.Close(), s.lock.Close())
 }
 
 // ErrLocked says that another process has the store open.

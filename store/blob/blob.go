@@ -38,6 +38,21 @@ type Ref string
 type Store interface {
 	// Put stores data and returns when it is durable. data may be reused then.
 	Put(ctx context.Context, data []byte) (Ref, error)
+	// Stage stores data so that it is durable after the next Flush, or fails.
+	// The database calls Flush before each commit; the transaction that writes
+	// the row must first see that Lost(ref) is false. So one batch of
+	// deliveries costs one sync of bodies and one of rows. A store that cannot
+	// do it makes the body durable at once. A body staged and never referred
+	// to is garbage like any other.
+	Stage(ctx context.Context, data []byte) (Ref, error)
+	// Lost reports whether a staged body is known not to have become durable.
+	// It is for the function that runs inside the transaction, each time it runs.
+	Lost(ref Ref) bool
+	// Flush makes durable what was staged before. It fails also if another
+	// flush lost something since the last call: the transaction is then to be
+	// rolled back and its functions are to ask Lost again. It is called by one
+	// goroutine, the database's writer.
+	Flush() error
 	// Create starts a body that is too large for memory.
 	Create(ctx context.Context) (Writer, error)
 	// Open opens a body for reading. A body that is not there: an error that

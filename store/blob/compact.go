@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -61,7 +62,7 @@ func (d *Dir) candidates(ctx context.Context) (out []uint64, err error) {
 	var small []uint64
 	for _, n := range nums {
 		// The pack being written, and the newest one, stay: numbers are never reused.
-		if n >= d.packs.current.Load() || n == nums[len(nums)-1] || d.isRetired(n) {
+		if n >= d.packs.newest() || n == nums[len(nums)-1] || d.isRetired(n) {
 			continue
 		}
 		fi, err := os.Stat(d.packPath(n))
@@ -154,30 +155,30 @@ func (d *Dir) compactPack(ctx context.Context, pack uint64, live func(Ref) (bool
 	return freed, nil
 }
 
-// move copies a group of records with one or two batches and has their rows changed.
+// move copies a group of records, makes the copies durable together and has the rows changed.
 func (d *Dir) move(ctx context.Context, group []record, moved func(context.Context, Ref, Ref) error) error {
-	jobs := make([]*job, 0, len(group))
-	var errs []error
-	for _, r := range group {
-		body, err := d.readRecord(r)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", r.ref(), err))
-			break
+	refs := make([]Ref, 0, len(group))
+	var last int64
+	err := func() error {
+		for _, r := range group {
+			body, err := d.readRecord(r)
+			if err != nil {
+				return fmt.Errorf("%s: %w", r.ref(), err)
+			}
+			ref, seq, err := d.packs.stage(body, r.time)
+			if err != nil {
+				return err
+			}
+			refs, last = append(refs, ref), seq
 		}
-		jobs = append(jobs, d.packs.submit(body, r.time))
-	}
-	refs := make([]Ref, len(jobs))
-	for i, j := range jobs {
-		<-j.done
-		ref, err := d.packs.collect(j)
-		if err != nil {
-			errs = append(errs, err)
+		d.packs.flushTo(last)
+		if slices.ContainsFunc(refs, d.Lost) {
+			return errLost
 		}
-		refs[i] = ref
-	}
-	if len(errs) > 0 {
-		d.Delete(ctx, refs...) // copies nobody knows
-		return errors.Join(errs...)
+		return nil
+	}()
+	if err != nil {
+		return errors.Join(err, d.Delete(ctx, refs...)) // copies nobody knows
 	}
 	results := make([]error, len(refs))
 	var wg sync.WaitGroup

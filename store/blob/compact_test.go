@@ -225,8 +225,8 @@ func TestGroupCommit(t *testing.T) {
 	var a acked
 	a.putters(d, 1, 32, 20, func() bool { return false })
 	d.Close()
-	if got := d.Stats(); got.Batches*2 > got.Puts {
-		t.Fatalf("%d batches for %d bodies", got.Batches, got.Puts)
+	if got := d.Stats(); got.Flushes*2 > got.Puts {
+		t.Fatalf("%d batches for %d bodies", got.Flushes, got.Puts)
 	}
 }
 

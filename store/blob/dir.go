@@ -18,26 +18,24 @@ import (
 
 // Defaults of DirConfig.
 const (
-	defaultPutLimit   = 1 << 20   // storage.md §2: a file of its own wins from about here
-	defaultPackBytes  = 128 << 20 // what one compaction may have to rewrite
-	defaultOpenPacks  = 64        // descriptors
-	defaultBatchBytes = 8 << 20   // one write: bounds what a batch adds to the latency of its members
-	defaultRetire     = time.Minute
-	defaultGrace      = 24 * time.Hour
-	maxPutLimit       = 1 << 20 // the block table of a record is a fixed array
-	batchMax          = 256     // members of one batch; two buffers each must stay below IOV_MAX (1024)
-	shards            = 256     // directories for files of their own
+	defaultPutLimit  = 1 << 20   // storage.md §2: a file of its own wins from about here
+	defaultPackBytes = 128 << 20 // what one compaction may have to rewrite
+	defaultOpenPacks = 64        // descriptors
+	defaultRetire    = time.Minute
+	defaultGrace     = 24 * time.Hour
+	maxPutLimit      = 1 << 20 // the block table of a record is a fixed array
+	shards           = 256     // directories for files of their own
 )
 
 // DirConfig names Dir's limits. The zero value of a field means the default in brackets.
 type DirConfig struct {
-	PutLimit   int           // bodies above this many octets become files [1 MiB, which is also the maximum]
-	PackBytes  int64         // size at which a new pack begins [128 MiB]
-	OpenPacks  int           // pack files kept open for reading [64]
-	BatchBytes int           // bodies written and synced together, octets [8 MiB]
-	Retire     time.Duration // how long a compacted pack can still be opened by its old refs [1 min]
-	Grace      time.Duration // a body younger than this may still wait for its row [24 h]
-	NoSync     bool          // tests only
+	PutLimit  int           // bodies above this many octets become files [1 MiB, which is also the maximum]
+	PackBytes int64         // size at which a new pack begins [128 MiB]
+	OpenPacks int           // pack files kept open for reading [64]
+	Retire    time.Duration // how long a compacted pack can still be opened by its old refs [1 min]
+	Grace     time.Duration // a body younger than this may still wait for its row [24 h]
+	Flushed   bool          // somebody calls Flush before each commit that may refer to a staged body; false: Stage is Put
+	NoSync    bool          // tests only
 
 	disk disk // tests only: the fault points
 }
@@ -61,7 +59,7 @@ type disk struct {
 type Dir struct {
 	path    string
 	cfg     DirConfig
-	packs   committer
+	packs   packer
 	handles handles
 	solid   atomic.Bool // the file system can't punch holes: disk space tells nothing about dead records
 	chores  sync.Mutex  // one Sweep or Compact at a time; taken before mu
@@ -79,7 +77,6 @@ func OpenDir(path string, cfg DirConfig) (*Dir, error) {
 	cfg.PutLimit = min(cmp.Or(cfg.PutLimit, defaultPutLimit), maxPutLimit)
 	cfg.PackBytes = cmp.Or(cfg.PackBytes, defaultPackBytes)
 	cfg.OpenPacks = cmp.Or(cfg.OpenPacks, defaultOpenPacks)
-	cfg.BatchBytes = cmp.Or(cfg.BatchBytes, defaultBatchBytes)
 	cfg.Retire = cmp.Or(cfg.Retire, defaultRetire)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
 	cfg.disk.fill(cfg.NoSync)
@@ -97,7 +94,7 @@ func OpenDir(path string, cfg DirConfig) (*Dir, error) {
 	}
 	d.solid.Store(!punches)
 	d.handles.init(d, cfg.OpenPacks)
-	d.packs.start(d, next)
+	d.packs.init(d, next)
 	return d, nil
 }
 
@@ -188,8 +185,7 @@ func (d *Dir) enter() error {
 	return nil
 }
 
-// Put is Store.Put. If ctx ends before the body was taken into a batch nothing
-// is stored; once it was, Put waits for the outcome.
+// Put is Store.Put. Once the body is written, Put waits for the outcome even if ctx ends.
 func (d *Dir) Put(ctx context.Context, data []byte) (Ref, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -209,7 +205,7 @@ func (d *Dir) Put(ctx context.Context, data []byte) (Ref, error) {
 		return "", err
 	}
 	defer d.writers.Done()
-	return d.packs.put(ctx, data)
+	return d.packs.put(data)
 }
 
 // Delete is Store.Delete: a file is unlinked, a pack record is marked dead and
@@ -270,13 +266,14 @@ func (d *Dir) bury(p place) error {
 
 // Stats is a snapshot of counters since OpenDir, for metrics.
 type Stats struct {
-	Puts    int64 // bodies put into packs
-	Batches int64 // syncs they took: Puts/Batches is the mean batch
+	Puts    int64 // bodies put or staged into packs
+	Flushes int64 // syncs they took: Puts/Flushes is the mean batch
+	Lost    int64 // syncs that failed: look at the disk
 }
 
 // Stats returns the counters; cheap.
 func (d *Dir) Stats() Stats {
-	return Stats{Puts: d.packs.bodies.Load(), Batches: d.packs.batches.Load()}
+	return Stats{Puts: d.packs.staged.Load(), Flushes: d.packs.flushes.Load(), Lost: d.packs.losses.Load()}
 }
 
 // Close waits for running writes, also for open Writers. Readers stay usable.
@@ -289,7 +286,7 @@ func (d *Dir) Close() error {
 	d.closed = true
 	d.mu.Unlock()
 	d.writers.Wait()
-	err := d.packs.stop()
+	err := d.packs.close()
 	d.retireNow()
 	d.handles.clear()
 	return err

@@ -44,6 +44,15 @@ func (m *Mem) Put(ctx context.Context, data []byte) (Ref, error) {
 	return ref, nil
 }
 
+// Stage is Store.Stage.
+func (m *Mem) Stage(ctx context.Context, data []byte) (Ref, error) { return m.Put(ctx, data) }
+
+// Lost is Store.Lost.
+func (m *Mem) Lost(Ref) bool { return false }
+
+// Flush is Store.Flush.
+func (m *Mem) Flush() error { return nil }
+
 // Create is Store.Create.
 func (m *Mem) Create(ctx context.Context) (Writer, error) {
 	m.mu.Lock()

@@ -3,281 +3,347 @@ package blob
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// committer appends bodies to the current pack: everyone who waits is written
-// with one call and made durable with one fdatasync.
-type committer struct {
-	d       *Dir
-	free    sync.Pool // *job
-	wake    chan struct{}
-	stopped chan struct{}
-	current atomic.Uint64 // number of the pack that is appended to or comes next
-	batches atomic.Int64
-	bodies  atomic.Int64
+// packer appends bodies to the current pack. Staging a body writes it, in the
+// caller's goroutine; flushing makes everything staged durable with one
+// fdatasync. Whoever waits for durability shares the flush: group commit.
+//
+// Lock order: gate, mu. Neither is held while the disk syncs.
+type packer struct {
+	d *Dir
+
+	// gate is held shared while a record is placed and written. A flush and
+	// writing ahead take it exclusively for an instant: then no record that
+	// was placed is still unwritten, and a synced pack has no holes.
+	gate   sync.RWMutex
+	staged atomic.Int64 // bodies written so far
 
 	mu    sync.Mutex
-	queue []*job
-	done  bool
+	cur   *pack // nil: the next record begins one
+	next  uint64
+	dirty []*pack // with records that are not synced, and cur
 
-	// Only the committer's goroutine touches these.
-	f      *os.File
-	off    int64 // where the next record goes
-	zeroed int64 // the file is written up to here
-	taken  []*job
-	spare  []*job
-	batch  []*job
-	bytes  int
-	last   int
-	heads  []byte
-	bufs   [][]byte
+	fmu      sync.Mutex
+	fcond    sync.Cond // on fmu
+	flushing bool
+	shared   bool // the last flush served more than one
+	synced   int64
+
+	losses  atomic.Int64 // packs whose sync failed
+	seen    int64        // losses that Flush has reported; its caller's
+	lostMu  sync.Mutex
+	lost    map[uint64]int64 // pack → everything from this offset on was lost
+	flushes atomic.Int64
 }
 
-// job is one Put on its way.
-type job struct {
-	data  []byte
-	table []uint32
-	sums  [maxPutLimit / blockSize]uint32
-	time  int64 // 0: now. Compaction keeps the old time
-	ref   Ref
-	err   error
-	state atomic.Int32
-	done  chan struct{}
+// pack is a pack being written.
+type pack struct {
+	n      uint64
+	f      *os.File
+	off    int64 // where the next record goes; under mu
+	closed bool  // takes no more records; under mu
+	synced int64 // durable below this; the flusher's
+	zeroed int64 // written ahead up to this; the flusher's
 }
 
 const (
-	jobWaiting int32 = iota
-	jobTaken
-	jobDropped
+	aheadBytes = 1 << 20   // zeros written ahead at once
+	aheadFlush = 128 << 10 // a flush of more than this does not want them
+	zeroBytes  = 64 << 10
 )
 
-func (c *committer) start(d *Dir, next uint64) {
-	c.d = d
-	c.free.New = func() any { return &job{done: make(chan struct{}, 1)} }
-	c.wake = make(chan struct{}, 1)
-	c.stopped = make(chan struct{})
-	c.current.Store(next)
-	go c.run()
+func (p *packer) init(d *Dir, next uint64) {
+	p.d, p.next = d, next
+	p.fcond.L = &p.fmu
+	p.lost = make(map[uint64]int64)
 }
 
-func (c *committer) put(ctx context.Context, data []byte) (Ref, error) {
-	j := c.submit(data, 0)
-	select {
-	case <-j.done:
-	case <-ctx.Done():
-		if j.state.CompareAndSwap(jobWaiting, jobDropped) {
-			return "", ctx.Err() // the committer still holds j, but will not look at data
+// stage writes a body. when is its time in Unix seconds; 0 is now.
+func (p *packer) stage(data []byte, when int64) (ref Ref, seq int64, err error) {
+	if when == 0 {
+		when = time.Now().Unix()
+	}
+	n := int64(len(data))
+	var sums [maxPutLimit / blockSize]uint32
+	table := sum(sums[:0], data)
+	var room [recHeader + 4*len(sums)]byte
+	p.gate.RLock()
+	defer p.gate.RUnlock()
+	k, off, err := p.place(recordSize(n))
+	if err != nil {
+		return "", 0, fmt.Errorf("blob: put: %w", err)
+	}
+	head := appendRecordHead(room[:0], k.n, off, header{state: stateLive, length: n, time: when}, table)
+	bufs := [2][]byte{head, data}
+	if err := p.d.cfg.disk.write(k.f, bufs[:], off); err != nil {
+		p.mu.Lock()
+		p.end(k) // what went wrong once may go wrong again: begin anew
+		p.mu.Unlock()
+		return "", 0, fmt.Errorf("blob: put: %w", err)
+	}
+	return packRef(k.n, off, n), p.staged.Add(1), nil
+}
+
+// place reserves room for a record.
+func (p *packer) place(size int64) (k *pack, off int64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cur == nil {
+		if err := p.begin(); err != nil {
+			return nil, 0, err
 		}
-		<-j.done
 	}
-	return c.collect(j)
-}
-
-// submit queues a body; its checksums are made here, on the caller's core.
-func (c *committer) submit(data []byte, when int64) *job {
-	j := c.free.Get().(*job)
-	j.data, j.time, j.ref, j.err = data, when, "", nil
-	j.table = sum(j.sums[:0], data)
-	j.state.Store(jobWaiting)
-	c.mu.Lock()
-	c.queue = append(c.queue, j)
-	c.mu.Unlock()
-	c.nudge()
-	return j
-}
-
-func (c *committer) collect(j *job) (Ref, error) {
-	ref, err := j.ref, j.err
-	j.data = nil
-	c.free.Put(j)
-	return ref, err
-}
-
-func (c *committer) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
+	k = p.cur
+	off = k.off
+	k.off += size
+	if k.off >= p.d.cfg.PackBytes {
+		p.end(k)
 	}
+	return k, off, nil
 }
 
-// stop ends the goroutine after what is queued.
-func (c *committer) stop() error {
-	c.mu.Lock()
-	c.done = true
-	c.mu.Unlock()
-	c.nudge()
-	<-c.stopped
+// begin creates the next pack; its name is durable when it returns. mu is held.
+func (p *packer) begin() error {
+	var f *os.File
+	for {
+		var err error
+		f, err = os.OpenFile(p.d.packPath(p.next), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			break
+		}
+		if !os.IsExist(err) {
+			return err
+		}
+		p.next++
+	}
+	k := &pack{n: p.next, f: f, off: packHeader, synced: packHeader}
+	p.next++
+	b := binary.LittleEndian.AppendUint64([]byte(packMagic), k.n)
+	err := p.d.cfg.disk.write(f, [][]byte{b}, 0)
+	if err == nil {
+		err = p.d.cfg.disk.syncDir(filepath.Join(p.d.path, "packs"))
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	p.cur = k
+	p.dirty = append(p.dirty, k)
 	return nil
 }
 
-func (c *committer) run() {
-	defer close(c.stopped)
-	for {
-		if c.gather() {
-			c.commit()
+// end closes k for new records. mu is held.
+func (p *packer) end(k *pack) {
+	k.closed = true
+	if p.cur == k {
+		p.cur = nil
+	}
+}
+
+// flushTo returns when everything up to seq was synced or lost.
+func (p *packer) flushTo(seq int64) {
+	p.fmu.Lock()
+	defer p.fmu.Unlock()
+	for p.synced < seq {
+		if p.flushing {
+			p.fcond.Wait()
 			continue
 		}
-		c.mu.Lock()
-		end := c.done && len(c.queue) == 0
-		c.mu.Unlock()
-		if end {
-			c.leave()
-			return
+		p.flushing = true
+		before, shared := p.synced, p.shared
+		p.fmu.Unlock()
+		if shared {
+			runtime.Gosched() // those the last flush woke are about to stage again
 		}
-		<-c.wake
+		done := p.flush()
+		p.fmu.Lock()
+		p.flushing, p.synced, p.shared = false, done, done-before > 1
+		p.fcond.Broadcast()
 	}
 }
 
-func (c *committer) pop() *job {
-	for {
-		if len(c.taken) == 0 {
-			c.mu.Lock()
-			c.taken, c.queue = c.queue, c.spare[:0]
-			c.mu.Unlock()
-			c.spare = c.taken
-			if len(c.taken) == 0 {
-				return nil
-			}
-		}
-		j := c.taken[0]
-		c.taken[0] = nil
-		c.taken = c.taken[1:]
-		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
-			return j
-		}
+// flush syncs every pack that has unsynced records. One at a time runs.
+func (p *packer) flush() (upto int64) {
+	p.gate.Lock()
+	p.mu.Lock()
+	upto = p.staged.Load()
+	work := slices.Clone(p.dirty)
+	ends := make([]int64, len(work))
+	for i, k := range work {
+		ends[i] = k.off
 	}
+	p.mu.Unlock()
+	p.gate.Unlock()
+	for i, k := range work {
+		if ends[i] > k.synced {
+			p.syncPack(k, ends[i])
+		}
+		p.retirePack(k)
+	}
+	return upto
 }
 
-// gather fills the batch. Like the SQL writer it lets others run once when the
-// last batch was shared; a lone client never waits.
-func (c *committer) gather() bool {
-	c.batch, c.bytes = c.batch[:0], 0
-	yielded := false
-	for len(c.batch) < batchMax && c.bytes < c.d.cfg.BatchBytes {
-		j := c.pop()
-		if j == nil {
-			if yielded || len(c.batch) >= c.last || c.last < 2 {
-				break
-			}
-			yielded = true
-			runtime.Gosched()
-			continue
-		}
-		c.batch = append(c.batch, j)
-		c.bytes += len(j.data)
-	}
-	c.last = len(c.batch)
-	return len(c.batch) > 0
-}
-
-// commit writes the batch, makes it durable and answers. After any failure
-// the pack is left for good: an fdatasync that failed once may report success
-// the next time without having written anything.
-func (c *committer) commit() {
-	err := c.append()
-	if err != nil {
-		err = fmt.Errorf("blob: put: %w", err)
-		c.leave()
-	}
-	c.batches.Add(1)
-	c.bodies.Add(int64(len(c.batch)))
-	for i, j := range c.batch {
-		j.err = err
-		if err != nil {
-			j.ref = ""
-		}
-		j.done <- struct{}{}
-		c.batch[i] = nil
-	}
-	if c.f != nil {
-		c.extend()
-	}
-}
-
-func (c *committer) append() error {
-	if c.f != nil && c.off >= c.d.cfg.PackBytes {
-		c.leave()
-	}
-	if c.f == nil {
-		if err := c.begin(); err != nil {
-			return err
-		}
-	}
-	pack, off, now := c.current.Load(), c.off, time.Now().Unix()
-	need := 0
-	for _, j := range c.batch {
-		need += recHeader + 4*len(j.table) + recAlign
-	}
-	if cap(c.heads) < need {
-		c.heads = make([]byte, 0, need) // must not grow below: bufs points into it
-	}
-	heads, bufs := c.heads[:0], c.bufs[:0]
-	for _, j := range c.batch {
-		if j.time == 0 {
-			j.time = now
-		}
-		n := int64(len(j.data))
-		from := len(heads)
-		heads = append(heads, make([]byte, (recAlign-off%recAlign)%recAlign)...)
-		off = (off + recAlign - 1) &^ (recAlign - 1)
-		heads = appendRecordHead(heads, pack, off, header{state: stateLive, length: n, time: j.time}, j.table)
-		bufs = append(bufs, heads[from:])
-		if n > 0 {
-			bufs = append(bufs, j.data)
-		}
-		j.ref = packRef(pack, off, n)
-		off += bodyOffset(n) + n
-	}
-	c.bufs = bufs
-	err := c.d.cfg.disk.write(c.f, bufs, c.off)
-	clear(bufs)
-	if err == nil {
-		err = c.d.cfg.disk.sync(c.f)
-	}
-	c.off = off
-	return err
-}
-
-// begin creates the next pack; its name is durable when it returns.
-func (c *committer) begin() error {
-	for {
-		n := c.current.Load()
-		f, err := os.OpenFile(c.d.packPath(n), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if os.IsExist(err) {
-			c.current.Add(1)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		b := binary.LittleEndian.AppendUint64([]byte(packMagic), n)
-		c.f, c.off, c.zeroed = f, packHeader, packHeader
-		if err := c.d.cfg.disk.write(f, [][]byte{b}, 0); err != nil {
-			return err
-		}
-		return c.d.cfg.disk.syncDir(filepath.Join(c.d.path, "packs"))
-	}
-}
-
-// leave ends the current pack.
-func (c *committer) leave() {
-	if c.f == nil {
+// syncPack makes k durable below end. A pack whose sync failed is left for
+// good, with all that was not synced before: an fdatasync that failed once may
+// report success the next time without having written anything.
+func (p *packer) syncPack(k *pack, end int64) {
+	p.flushes.Add(1)
+	if err := p.d.cfg.disk.sync(k.f); err != nil {
+		p.lostMu.Lock()
+		p.lost[k.n] = k.synced
+		p.lostMu.Unlock()
+		p.mu.Lock()
+		p.end(k)
+		p.mu.Unlock()
+		p.losses.Add(1)
 		return
 	}
-	if c.zeroed > c.off {
-		c.f.Truncate((c.off + recAlign - 1) &^ (recAlign - 1)) // give back what was written ahead
+	batch := end - k.synced
+	k.synced = end
+	if batch <= aheadFlush {
+		p.ahead(k)
 	}
-	c.f.Close()
-	c.f = nil
-	c.current.Add(1)
 }
 
-// extend prepares the space ahead.
-func (c *committer) extend() {}
+// retirePack closes the file of a pack that is closed and fully synced, or lost.
+func (p *packer) retirePack(k *pack) {
+	p.gate.Lock()
+	defer p.gate.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lost := p.isLost(k.n, k.off-1)
+	if !k.closed || k.off > k.synced && !lost {
+		return
+	}
+	if k.zeroed > k.off {
+		k.f.Truncate(k.off) // give back what was written ahead
+	}
+	k.f.Close()
+	p.dirty = slices.DeleteFunc(p.dirty, func(x *pack) bool { return x == k })
+}
+
+// ahead writes zeros where the next records will go. Overwriting blocks that
+// exist spares the fdatasync the journal commit that new blocks need: half the
+// latency and CPU of a small flush (preallocation with fallocate does not
+// help: unwritten extents need the journal too). Large flushes do not gain
+// enough to write everything twice.
+func (p *packer) ahead(k *pack) {
+	if p.d.cfg.NoSync {
+		return
+	}
+	p.gate.Lock() // nobody may be given the room we write to
+	defer p.gate.Unlock()
+	p.mu.Lock()
+	off, closed := k.off, k.closed
+	p.mu.Unlock()
+	if closed || k.zeroed-off >= aheadBytes/4 {
+		return
+	}
+	from := max(k.zeroed, off)
+	zeros := make([]byte, zeroBytes)
+	bufs := make([][]byte, aheadBytes/zeroBytes)
+	for i := range bufs {
+		bufs[i] = zeros
+	}
+	if p.d.cfg.disk.write(k.f, bufs, from) == nil {
+		k.zeroed = from + aheadBytes
+	}
+}
+
+func (p *packer) isLost(pack uint64, off int64) bool {
+	if p.losses.Load() == 0 {
+		return false
+	}
+	p.lostMu.Lock()
+	defer p.lostMu.Unlock()
+	from, ok := p.lost[pack]
+	return ok && off >= from
+}
+
+// newest is the number of the pack that is written to or comes next.
+func (p *packer) newest() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cur != nil {
+		return p.cur.n
+	}
+	return p.next
+}
+
+// close flushes and closes what is open; nobody stages any more.
+func (p *packer) close() error {
+	p.flushTo(p.staged.Load())
+	p.mu.Lock()
+	if p.cur != nil {
+		p.end(p.cur)
+	}
+	work := slices.Clone(p.dirty)
+	p.mu.Unlock()
+	for _, k := range work {
+		k.synced = max(k.synced, k.off) // records of failed writes at the end hold nothing
+		p.retirePack(k)
+	}
+	return nil
+}
+
+// errLost is what those hear whose body did not reach the disk.
+var errLost = errors.New("blob: sync failed")
+
+// put stages data and waits until it is durable.
+func (p *packer) put(data []byte) (Ref, error) {
+	ref, seq, err := p.stage(data, 0)
+	if err != nil {
+		return "", err
+	}
+	p.flushTo(seq)
+	if p.d.Lost(ref) {
+		return "", errLost
+	}
+	return ref, nil
+}
+
+// Stage is Store.Stage.
+func (d *Dir) Stage(ctx context.Context, data []byte) (Ref, error) {
+	if !d.cfg.Flushed || len(data) > d.cfg.PutLimit {
+		return d.Put(ctx, data)
+	}
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if err := d.enter(); err != nil {
+		return "", err
+	}
+	defer d.writers.Done()
+	ref, _, err := d.packs.stage(data, 0)
+	return ref, err
+}
+
+// Lost is Store.Lost.
+func (d *Dir) Lost(ref Ref) bool {
+	if d.packs.losses.Load() == 0 {
+		return false
+	}
+	p, err := parseRef(ref)
+	return err == nil && p.pack > 0 && d.packs.isLost(p.pack, p.off)
+}
+
+// Flush is Store.Flush.
+func (d *Dir) Flush() error {
+	p := &d.packs
+	p.flushTo(p.staged.Load())
+	if n := p.losses.Load(); n != p.seen {
+		p.seen = n
+		return errLost
+	}
+	return nil
+}

@@ -104,7 +104,10 @@ func (hs *handles) clear() {
 	hs.mu.Unlock()
 }
 
-// Open is Store.Open. A body of one block is read and verified at once; a larger one as it is read.
+// eagerSize: bodies up to this are read with their header, in one call.
+const eagerSize = 16 << 10
+
+// Open is Store.Open. A small body is read and verified at once; a larger one as it is read.
 func (d *Dir) Open(ctx context.Context, ref Ref) (Reader, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -131,7 +134,7 @@ func (d *Dir) openRecord(p place) (Reader, error) {
 		return nil, err
 	}
 	n := bodyOffset(p.length)
-	if p.length <= blockSize {
+	if p.length <= eagerSize {
 		n += p.length
 	}
 	b := make([]byte, n)
@@ -157,7 +160,7 @@ func (d *Dir) openRecord(p place) (Reader, error) {
 		h.release()
 		return nil, err
 	}
-	if p.length <= blockSize {
+	if p.length <= eagerSize {
 		h.release()
 		body := b[bodyOffset(p.length):]
 		if len(table) == 1 && crc(body) != table[0] {

@@ -23,7 +23,7 @@ func Exercise(t *testing.T, open func(t *testing.T) blob.Store) {
 		name string
 		run  func(t *testing.T, s blob.Store)
 	}{
-		{"Sizes", sizes}, {"Stream", stream}, {"Abort", abort}, {"ReadAt", readAt},
+		{"Sizes", sizes}, {"Stage", stage}, {"Stream", stream}, {"Abort", abort}, {"ReadAt", readAt},
 		{"Missing", missing}, {"Delete", deleted}, {"Concurrent", concurrent},
 		{"Cancelled", cancelled}, {"Closed", closed}, {"ReuseOfBuffer", reuse},
 	} {
@@ -95,6 +95,36 @@ func sizes(t *testing.T, s blob.Store) {
 	}
 	for ref, i := range refs {
 		Want(t, s, ref, Body(uint64(i), boundaries[i]))
+	}
+}
+
+func stage(t *testing.T, s blob.Store) {
+	refs := map[blob.Ref]int{}
+	for i, n := range boundaries {
+		b := Body(uint64(i), n)
+		ref, err := s.Stage(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(b)
+		refs[ref] = i
+		if i%3 == 0 {
+			if err := s.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for ref, i := range refs {
+		if s.Lost(ref) {
+			t.Fatalf("%s is lost", ref)
+		}
+		Want(t, s, ref, Body(uint64(i), boundaries[i]))
+	}
+	if s.Lost("") || s.Lost("x") {
+		t.Fatal("a body that never was is lost")
 	}
 }
 

@@ -25,6 +25,11 @@ type Config struct {
 	BusyTimeoutMS int    // wait for locks of another process, in ms [10000]
 	NoSync        bool   // tests only: synchronous=OFF
 
+	// BeforeCommit, if set, runs on the writer's goroutine before each COMMIT:
+	// the place to make durable what the rows refer to. If it fails the
+	// transaction is rolled back and its functions run again, singly.
+	BeforeCommit func() error
+
 	vfs       string // tests only: name of a registered SQLite VFS without shared memory; no readers then
 	syncLevel string // tests only: "NORMAL" for the negative control
 }

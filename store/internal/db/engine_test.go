@@ -111,6 +111,50 @@ func TestDeferredConstraint(t *testing.T) {
 	}
 }
 
+// TestBeforeCommit: when what the rows refer to cannot be made durable nothing
+// is committed; the functions run again, singly, and find out whose fault it is.
+func TestBeforeCommit(t *testing.T) {
+	t.Parallel()
+	var fail atomic.Bool
+	calls := 0
+	d := openTest(t, Config{BeforeCommit: func() error {
+		calls++
+		if fail.Swap(false) {
+			return errors.New("disk")
+		}
+		return nil
+	}})
+	if err := d.Migrate(t.Context(), "x", crashSchema); err != nil {
+		t.Fatal(err)
+	}
+	runs := 0
+	add := func(tx *Tx) error {
+		runs++
+		_, err := tx.Exec(`INSERT INTO mb VALUES(1, 1)`)
+		return err
+	}
+	fail.Store(true)
+	if err := d.Update(t.Context(), add, nil); err != nil || runs != 2 {
+		t.Fatalf("%v after %d runs", err, runs)
+	}
+	before := calls
+	d.Update(t.Context(), func(tx *Tx) error { return errors.New("no") }, nil)
+	if calls != before {
+		t.Error("called although there was nothing to commit")
+	}
+	always := errors.New("always")
+	d.writer.cfg.BeforeCommit = func() error { return always }
+	if err := d.Update(t.Context(), func(tx *Tx) error { _, err := tx.Exec(`DELETE FROM mb`); return err }, nil); !errors.Is(err, always) {
+		t.Errorf("%v", err)
+	}
+	d.writer.cfg.BeforeCommit = nil
+	var n int
+	d.View(t.Context(), func(c *Conn) error { _, err := c.Row(`SELECT count(*) FROM mb`).Scan(&n); return err })
+	if n != 1 {
+		t.Errorf("%d rows", n)
+	}
+}
+
 // t.Fatal inside a function ends the writer's goroutine; the database goes on.
 func TestGoexit(t *testing.T) {
 	t.Parallel()
@@ -136,8 +180,7 @@ func TestTransactionInside(t *testing.T) {
 
 // TestWALBounded keeps readers with snapshots running all the time while the
 // writer writes far more than the checkpoint size.
-func TestWALBounded(t *testing.T) {
-	t.Parallel()
+func TestWALBounded(t *testing.T) { // not in parallel: its readers must not be starved
 	d := openTest(t, Config{CheckpointKB: 256, NoSync: true})
 	if err := d.Migrate(t.Context(), "x", crashSchema); err != nil {
 		t.Fatal(err)

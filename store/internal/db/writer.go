@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,7 @@ type writer struct {
 	taken       []*request // taken from the queue, not yet tried
 	inTx        bool
 	kept        int // members of batch whose work is in the running transaction
+	replaying   bool
 	alone       int // commits of one member in a row
 	walPages    int
 	nextCkpt    int // WAL pages at which to try the next checkpoint
@@ -289,22 +291,15 @@ func (w *writer) call(fn func(*Tx) error) (err error) {
 // finish commits what batch did and answers everyone in it.
 func (w *writer) finish() {
 	if w.inTx {
-		begin := time.Now()
-		err := w.exec("COMMIT")
-		if err != nil {
-			err = fmt.Errorf("db: commit: %w", err)
+		if again, err := w.commit(); err != nil {
 			w.rollback()
-			if len(w.batch) > 1 {
+			if (again || len(w.batch) > 1) && !w.replaying {
 				w.replay()
 				return
 			}
-			if r := w.batch[0]; r.err == nil {
-				r.err = err
+			for _, r := range w.batch {
+				r.err = cmp.Or(r.err, err)
 			}
-		} else {
-			w.inTx = false
-			w.n.commits.Add(1)
-			w.n.commitNanos.Add(int64(time.Since(begin)))
 		}
 	}
 	for _, r := range w.batch {
@@ -323,6 +318,25 @@ func (w *writer) finish() {
 	w.batch = w.batch[:0]
 }
 
+// commit makes the running transaction durable. again says that it is worth
+// trying even for a single member: what the rows refer to was not flushed, and
+// the function finds out which of it.
+func (w *writer) commit() (again bool, err error) {
+	begin := time.Now()
+	if w.cfg.BeforeCommit != nil && w.kept > 0 {
+		if err := w.cfg.BeforeCommit(); err != nil {
+			return true, fmt.Errorf("db: before commit: %w", err)
+		}
+	}
+	if err := w.exec("COMMIT"); err != nil {
+		return false, fmt.Errorf("db: commit: %w", err)
+	}
+	w.inTx = false
+	w.n.commits.Add(1)
+	w.n.commitNanos.Add(int64(time.Since(begin)))
+	return false, nil
+}
+
 // announce calls a committed callback. The work is durable whatever it does.
 func announce(committed func()) (err error) {
 	defer func() {
@@ -338,6 +352,11 @@ func announce(committed func()) (err error) {
 // its own, in the same order, so that one poisonous member fails alone.
 func (w *writer) replay() {
 	w.rollback()
+	if w.replaying { // a single member that failed at the savepoint of nothing: not again
+		return
+	}
+	w.replaying = true
+	defer func() { w.replaying = false }()
 	members := append([]*request(nil), w.batch...)
 	for i, r := range members {
 		w.n.replays.Add(1)
