@@ -81,20 +81,18 @@ func (s *stripper) close() {
 }
 
 func (s *stripper) text(b []byte) []byte {
-	i := bytes.IndexByte(b, '<')
-	if i < 0 {
-		i = len(b)
+	i := 0
+	for i < len(b) && b[i] != '<' && b[i] != '&' {
+		i++
 	}
-	if j := bytes.IndexByte(b[:i], '&'); j >= 0 {
-		s.out = append(s.out, b[:j]...)
-		s.state, s.hold = htmlRef, append(s.hold[:0], '&')
-		return b[j+1:]
-	}
-	s.out = append(s.out, b[:i]...)
 	if i == len(b) {
+		s.out = append(s.out, b...)
 		return nil
 	}
-	s.state = htmlOpen
+	s.out = append(s.out, b[:i]...)
+	if s.state = htmlOpen; b[i] == '&' {
+		s.state, s.hold = htmlRef, append(s.hold[:0], '&')
+	}
 	return b[i+1:]
 }
 
