@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,16 +51,25 @@ type Listening struct {
 	Implicit       bool
 }
 
+// Options are what the program, not the configuration, decides.
+type Options struct {
+	Version, Commit string
+	Log             io.Writer // [standard error]
+}
+
 // Start opens everything and binds every address, but accepts only in Run.
-func Start(ctx context.Context, dir, version, commit string) (_ *Node, err error) {
+func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
+	if o.Log == nil {
+		o.Log = os.Stderr
+	}
 	c, err := LoadConfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{dir: dir, level: new(slog.LevelVar), metrics: obs.NewMetrics(version, commit)}
+	n := &Node{dir: dir, level: new(slog.LevelVar), metrics: obs.NewMetrics(o.Version, o.Commit)}
 	n.cfg.Store(c)
 	n.level.Set(logLevels[c.Log.Level])
-	n.log = obs.NewLog(os.Stderr, c.Log.Format == "json", n.level)
+	n.log = obs.NewLog(o.Log, c.Log.Format == "json", n.level)
 	if err := n.certs.load(dir, c.TLS); err != nil {
 		return nil, err
 	}
@@ -71,16 +81,16 @@ func Start(ctx context.Context, dir, version, commit string) (_ *Node, err error
 			err = errors.Join(err, n.floor.close())
 		}
 	}()
-	if err := n.openDoors(ctx, version, commit); err != nil {
+	if err := n.openDoors(ctx, o); err != nil {
 		return nil, err
 	}
 	n.observe()
-	n.log.Info("started", "version", version, "commit", commit, "hostname", c.Node.Hostname, "pid", os.Getpid())
+	n.log.Info("started", "version", o.Version, "commit", o.Commit, "hostname", c.Node.Hostname, "pid", os.Getpid())
 	return n, nil
 }
 
 // openDoors builds the floors above the store and binds the addresses.
-func (n *Node) openDoors(ctx context.Context, version, commit string) error {
+func (n *Node) openDoors(ctx context.Context, o Options) error {
 	c := n.cfg.Load()
 	f := n.floor
 	secret, err := f.directory.Secret(ctx, "scram-salts")
@@ -102,10 +112,10 @@ func (n *Node) openDoors(ctx context.Context, version, commit string) error {
 	}
 	n.server = listen.New(listen.Config{TLS: n.certs.config(), MaxConns: c.Listen.MaxConns, MaxConnsPerIP: c.Listen.MaxConnsPerIP,
 		AllowPlaintext: c.Login.PlaintextOnLoopback, TrustedProxies: proxies, Log: n.log})
-	ac := adminConfig(f, c, n.log, version, commit)
+	ac := adminConfig(f, c, n.log, o.Version, o.Commit)
 	ac.Sessions, ac.Kick, ac.Forget = n.server.Sessions, n.server.Kick, n.gate.Forget
 	n.admin = admin.New(ac)
-	if err := n.bind(handlers(n, c, in, version)); err != nil {
+	if err := n.bind(handlers(n, c, in, o.Version)); err != nil {
 		return err
 	}
 	return n.bindAdmin()

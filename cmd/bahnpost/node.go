@@ -55,7 +55,7 @@ func (c *serveCmd) Run() error { return serve(c.Dir, nil) }
 func serve(dir string, started func(*app.Node)) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	n, err := app.Start(ctx, dir, version, commit)
+	n, err := app.Start(ctx, dir, app.Options{Version: version, Commit: commit})
 	if err != nil {
 		return err
 	}

@@ -46,8 +46,11 @@ port = %PORT{pop3}
 username = anna@example.org
 password = `+password+`
 [destination]
-type = Maildir
-path = %DIR/gm/
+type = MDA_external
+path = /bin/sh
+arguments = ("-c", "cat >%DIR/gm/new/1")
+allow_root_commands = true
+unixfrom = false
 [options]
 read_all = false
 delete = false

@@ -28,7 +28,7 @@ with smtplib.SMTP_SSL('127.0.0.1', %PORT{submissions}, context=ctx) as c:
     c.login('bert@example.org', pw)
     c.sendmail('bert@example.org', [user], msg)
 with smtplib.LMTP('127.0.0.1', %PORT{lmtp}) as c:
-    assert c.sendmail('x@elsewhere.example', [user, 'bert@example.org'], msg) == {}
+    assert c.sendmail('x@elsewhere.example', [user], msg) == {} # with more recipients smtplib reads one reply only
 try:
     smtplib.SMTP('127.0.0.1', %PORT{smtp}).sendmail('x@y.example', ['nobody@example.org'], msg)
     raise SystemExit('unknown recipient accepted')

@@ -93,7 +93,7 @@ folderfilter = lambda f: f in ['INBOX', 'Archive']
 	path = s.rename(path, "oi/INBOX", base, "FS")
 	sync()
 	s.holds("INBOX", "FETCH 1 FLAGS", `\Flagged`, `\Seen`)
-	s.rename(path, "oi/INBOX", base, "FST")
+	s.run("", "rm", path) // what a mail reader does when it expunges
 	sync()
 	s.count("INBOX", 0)
 }

@@ -61,7 +61,7 @@ func Start(t testing.TB) *Town {
 func (w *Town) Start() {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	n, err := app.Start(ctx, w.Dir, "test", "test")
+	n, err := app.Start(ctx, w.Dir, app.Options{Version: "test", Commit: "test", Log: w.t.Output()})
 	if err != nil {
 		cancel()
 		w.t.Fatal(err)
