@@ -191,7 +191,7 @@ func TestWALBounded(t *testing.T) { // not in parallel: its readers must not be 
 		wg.Go(func() {
 			for !stop.Load() {
 				err := d.View(context.Background(), func(c *Conn) error {
-					for _, err := range c.Rows(`SELECT id, acct FROM b ORDER BY id LIMIT 500`) {
+					for _, err := range c.Rows(`SELECT id, acct FROM b ORDER BY id LIMIT 50`) {
 						if err != nil {
 							return err
 						}

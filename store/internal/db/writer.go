@@ -402,7 +402,7 @@ func (w *writer) checkpoint() {
 	mode := sqlite3.CHECKPOINT_PASSIVE
 	if w.walPages >= w.nextRestart {
 		mode = sqlite3.CHECKPOINT_RESTART
-		w.tx.h.BusyTimeout(restartPatience)
+		w.tx.h.BusyTimeout(min(restartPatience*time.Duration(w.walPages/(restartFactor*limit)), restartLongest))
 		defer w.tx.h.BusyTimeout(time.Duration(w.cfg.BusyTimeoutMS) * time.Millisecond)
 	}
 	pages, copied, err := w.tx.h.WALCheckpoint("main", mode)
@@ -424,8 +424,9 @@ func (w *writer) checkpoint() {
 const (
 	restartFactor = 4
 	// restartPatience bounds how long all writes wait for the readers that
-	// keep an oversized WAL from being reset.
+	// keep an oversized WAL from being reset; it grows with the WAL.
 	restartPatience = 100 * time.Millisecond
+	restartLongest  = 2 * time.Second
 )
 
 // gauge refreshes the page counts of Stats.
