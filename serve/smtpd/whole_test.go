@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -282,6 +283,161 @@ func TestDetailFolder(t *testing.T) {
 	if got := n.inbox(t, "u0@example.org", "INBOX"); len(got) != 1 {
 		t.Errorf("INBOX: %d", len(got))
 	}
+}
+
+// account gives the id of an address.
+func (n *node) account(t testing.TB, address string) mail.AccountID {
+	t.Helper()
+	a, err := mail.ParseAddress(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acc, err := n.dir.AccountByAddress(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return acc.ID
+}
+
+// Over quota is said at RCPT, and after DATA for the recipient it concerns (RFC 2033 §4.2's example).
+func TestOverQuota(t *testing.T) {
+	t.Parallel()
+	n := open(t, 4, nil)
+	set := func(address string, q mailstore.Quota) {
+		t.Helper()
+		id := n.account(t, address)
+		if err := n.mails.CreateAccount(t.Context(), id, 0, q); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.mails.SetQuota(t.Context(), id, q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("u0@example.org", mailstore.Quota{Bytes: 600})
+	l := n.lmtp(t)
+	long := []byte("Subject: x\r\n\r\n" + strings.Repeat("long text\r\n", 100))
+	err := l.send(long, "u0@example.org", "u1@example.org")
+	if err == nil || !strings.Contains(err.Error(), "452 4.2.2 <u0@example.org>") {
+		t.Errorf("after DATA: %v", err)
+	}
+	if err := l.expect("250", 1); err != nil {
+		t.Errorf("the other: %v", err)
+	}
+	if a, b := len(n.inbox(t, "u0@example.org", "INBOX")), len(n.inbox(t, "u1@example.org", "INBOX")); a != 0 || b != 1 {
+		t.Errorf("copies: %d %d", a, b)
+	}
+	set("u0@example.org", mailstore.Quota{Messages: 1})
+	if err := l.send(long, "u0@example.org"); err != nil {
+		t.Error(err)
+	}
+	if err := l.send(long, "u0@example.org"); err == nil || !strings.Contains(err.Error(), "452 4.2.2") {
+		t.Errorf("at RCPT: %v", err)
+	}
+}
+
+// An alias of several accounts is delivered to all of them, or the client comes again.
+func TestAlias(t *testing.T) {
+	t.Parallel()
+	n := open(t, 4, nil)
+	u := func(i int) mail.Address { return mail.Address{Local: fmt.Sprintf("u%d", i), Domain: "example.org"} }
+	if err := n.dir.AddAlias(t.Context(), "team@example.org", []mail.Address{u(0), u(2)}); err != nil {
+		t.Fatal(err)
+	}
+	id := n.account(t, "u2@example.org")
+	if err := n.mails.SetQuota(t.Context(), id, mailstore.Quota{Bytes: 100}); err != nil {
+		t.Fatal(err)
+	}
+	l := n.lmtp(t)
+	body := []byte("Subject: x\r\n\r\nThis is more than one hundred octets, with its header and its trace it is far more, surely.\r\n")
+	if err := l.send(body, "team@example.org"); err == nil || !strings.Contains(err.Error(), "452 4.2.2") {
+		t.Fatal(err)
+	}
+	if err := n.mails.SetQuota(t.Context(), id, mailstore.Quota{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.send(body, "Team@example.org", "u0@example.org"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		want := []int{1, 0, 1}[i]
+		if i == 1 {
+			continue // never got mail: its account is not made yet
+		}
+		if got := n.inbox(t, u(i).String(), "INBOX"); len(got) != want {
+			t.Errorf("u%d has %d copies, want %d", i, len(got), want)
+		}
+	}
+	// Postmaster is always somebody, here nobody has the role, so it is refused.
+	if err := l.send(body, "postmaster"); err == nil || !strings.Contains(err.Error(), "550 5.1.1") {
+		t.Error(err)
+	}
+	l = n.lmtp(t)
+	if err := n.dir.AddAlias(t.Context(), "postmaster@example.org", []mail.Address{u(3)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.send(body, "Postmaster", "postmaster@example.org"); err != nil {
+		t.Error(err)
+	}
+	if got := n.inbox(t, "u3@example.org", "INBOX"); len(got) != 1 {
+		t.Errorf("postmaster has %d", len(got))
+	}
+}
+
+// Every message of the corpus beside the repository comes out as it went in.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	root := ""
+	for dir, err := os.Getwd(); err == nil && dir != "/"; dir = filepath.Dir(dir) {
+		if c := filepath.Join(dir, "shared", "corpus"); isDir(c) {
+			root = c
+			break
+		}
+	}
+	if root == "" {
+		t.Skip("no shared/corpus above the working directory: nothing to send")
+	}
+	n := open(t, 2, nil)
+	l := n.lmtp(t)
+	var want []string
+	err := filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() || len(want) >= 5000 {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil || len(b) > 4<<20 || len(b) == 0 {
+			return err
+		}
+		// A client sends lines that end in CRLF, whatever its file has.
+		text := strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(string(b), "\r\n", "\n"), "\r", "\n"), "\n", "\r\n")
+		if !strings.HasSuffix(text, "\r\n") {
+			text += "\r\n"
+		}
+		stuffed := strings.TrimPrefix(strings.ReplaceAll("\r\n"+text, "\r\n.", "\r\n.."), "\r\n")
+		if err := l.send([]byte(stuffed), "u0@example.org"); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		want = append(want, text)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := n.inbox(t, "u0@example.org", "INBOX")
+	if len(got) != len(want) {
+		t.Fatalf("%d went in, %d came out", len(want), len(got))
+	}
+	for i := range got {
+		_, body, ok := strings.Cut(got[i], "+0000\r\n")
+		if !ok || body != want[i] {
+			t.Errorf("message %d differs", i)
+		}
+	}
+	t.Logf("%d messages", len(want))
+}
+
+func isDir(p string) bool {
+	st, err := os.Stat(p)
+	return err == nil && st.IsDir()
 }
 
 // corpus is like the benches' one in sizes: median 10 KB, mean 59 KB.
