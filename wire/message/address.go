@@ -30,11 +30,16 @@ type addrParser struct {
 
 	start, end int // span of the words since the last separator; start < 0: none
 	at         int // last @ in it, -1
+	local      int // where the local part before it begins
+	gap        int // last word that has white space before it, and no dot or @ on either side, -1
+	before     int // end of the word before gap
+	name       int // end of what stands before local, -1 if nothing does
 	comment    string
+	stray      bool // there is a quote that nothing closes: quotes are letters
 }
 
 func (p *addrParser) reset() {
-	p.start, p.end, p.at, p.comment = -1, -1, -1, ""
+	p.start, p.end, p.at, p.gap, p.name, p.comment = -1, -1, -1, -1, -1, ""
 }
 
 // step takes one token.
@@ -69,30 +74,56 @@ func (p *addrParser) step() {
 	case '<':
 		p.angle()
 	case '@':
-		if p.start < 0 {
-			p.start = p.i
-		}
-		p.at = p.i
-		p.word(p.i + 1)
+		p.atSign()
 	default:
-		p.word(wordEnd(p.s, p.i))
+		p.word(p.wordEnd(p.i))
 	}
+}
+
+// atSign ends the local part, before which "Some Name", and even another address, may stand without
+// brackets and comma.
+func (p *addrParser) atSign() {
+	switch {
+	case p.start < 0:
+		p.start, p.local = p.i, p.i
+	case p.at < 0 && p.gap < 0:
+		p.local = p.start
+	case p.at < 0:
+		p.local, p.name = p.gap, p.before
+	case p.gap >= 0:
+		local, comment := p.gap, p.comment
+		p.flush()
+		p.start, p.local, p.comment = local, local, comment
+	}
+	p.at, p.gap = p.i, -1
+	p.word(p.i + 1)
 }
 
 // word adds the octets up to end to the span.
 func (p *addrParser) word(end int) {
 	if p.start < 0 {
 		p.start = p.i
+	} else if p.i > p.end && !joins(p.s[p.i]) && !joins(p.s[p.end-1]) {
+		p.gap, p.before = p.i, p.end
 	}
 	p.i, p.end = end, end
 }
 
+// joins reports whether white space beside c is only folding (RFC 5322 §4.4).
+func joins(c byte) bool { return c == '.' || c == '@' }
+
 // wordEnd is the end of the quoted-string, domain-literal or run of other octets at i.
-func wordEnd(s string, i int) int {
+func (p *addrParser) wordEnd(i int) int {
+	s := p.s
 	switch s[i] {
 	case '"':
-		_, rest := skipQuoted(s[i:])
-		return len(s) - len(rest)
+		if !p.stray {
+			if n := quotedLen(s[i:]); n > 0 {
+				return i + n
+			}
+			p.stray = true
+		}
+		return i + 1
 	case '[':
 		if j := strings.IndexAny(s[i+1:], "[],<"); j >= 0 && s[i+1+j] == ']' {
 			return i + j + 2
@@ -108,17 +139,17 @@ func wordEnd(s string, i int) int {
 	return i
 }
 
-// skipQuoted is quoted without unquoting. A quoted-string that does not end is a stray quote.
-func skipQuoted(s string) (q, rest string) {
+// quotedLen is the length of the quoted-string that s begins with, 0 if nothing closes it.
+func quotedLen(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
 		case '\\':
 			i++
 		case '"':
-			return s[:i+1], s[i+1:]
+			return i + 1
 		}
 	}
-	return s, ""
+	return 0
 }
 
 // flush ends an address without angle brackets.
@@ -128,12 +159,22 @@ func (p *addrParser) flush() {
 		return
 	}
 	a := Address{Name: strings.TrimSpace(unquote(p.comment))}
-	if p.at >= 0 {
-		a.Mailbox, a.Host = p.joined(p.start, p.at), p.joined(p.at+1, p.end)
-	} else {
+	switch {
+	case p.at >= 0:
+		end := p.end
+		if p.gap >= 0 { // what follows the domain is no part of it
+			end = p.before
+		}
+		a.Mailbox, a.Host = p.joined(p.local, p.at), p.joined(p.at+1, end)
+		if p.name >= 0 {
+			a.Name = p.phrase(p.start, p.name)
+		}
+	case p.gap >= 0: // several words are nobody's mailbox
+		a.Name = p.phrase(p.start, p.end)
+	default:
 		a.Mailbox = p.phrase(p.start, p.end)
 	}
-	if a.Mailbox == "" && a.Host == "" {
+	if a == (Address{}) {
 		return
 	}
 	p.out = append(p.out, a)
@@ -181,7 +222,7 @@ func (p *addrParser) angle() {
 			_, rest := comment(p.s[p.i:])
 			p.i = len(p.s) - len(rest)
 		case '"':
-			p.i = wordEnd(p.s, p.i)
+			p.i = p.wordEnd(p.i)
 		default:
 			p.i++
 		}
@@ -220,8 +261,8 @@ func words(s, sep string) string {
 		return s
 	}
 	if s[0] == '"' {
-		if q, rest := skipQuoted(s); rest == "" && len(q) > 1 && q[len(q)-1] == '"' {
-			return unquote(q[1 : len(q)-1])
+		if n := quotedLen(s); n == len(s) {
+			return unquote(s[1 : n-1])
 		}
 	}
 	b := make([]byte, 0, len(s))

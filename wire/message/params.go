@@ -186,8 +186,13 @@ func nextParam(s string) (name, v, rest string, ok bool) {
 			continue
 		}
 		r2 = skipCFWS(r2[1:])
-		if r2 != "" && r2[0] == '"' {
+		if r2 != "" && r2[0] == '"' && quotedLen(r2) > 0 {
 			v, rest = quoted(r2)
+		} else if r2 != "" && r2[0] == '"' { // not closed: it ends with its line
+			v = r2[1:]
+			if i := strings.IndexAny(v, ";\r\n"); i >= 0 {
+				v, rest = v[:i], v[i:]
+			}
 		} else {
 			v, rest = bareValue(r2)
 		}
