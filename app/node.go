@@ -192,6 +192,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.draining.Store(true)
 		return nil
 	})
+	go tidy(back)
 	worked := make(chan error, 1)
 	go func() { worked <- n.floor.mailstore.Run(back) }()
 	err := g.Wait()

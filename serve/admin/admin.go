@@ -15,6 +15,7 @@
 //	GET    /v1/aliases                 POST {from,targets}    DELETE /v1/aliases/{from}
 //	GET    /v1/sessions
 //	POST   /v1/check?bodies=true       one JSON line a problem or progress out
+//	GET    /debug/pprof/…              Go's profiles
 package admin
 
 import (
@@ -22,6 +23,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 
 	"bahnpost/mail"
 	"bahnpost/obs"
@@ -80,6 +82,9 @@ func New(cfg Config) *API {
 	} {
 		a.mux.HandleFunc(pattern, a.wrap(h))
 	}
+	a.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	a.mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	a.mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return a
 }
 

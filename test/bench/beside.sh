@@ -19,7 +19,7 @@ imap=127.0.0.1:$((offset + 143)) pop=127.0.0.1:$((offset + 110)) lmtp=127.0.0.1:
 node=$work/node
 
 start_bahnpost() {
-	ulimit -n 30000
+	ulimit -n "$(ulimit -Hn)"
 	if [ ! -d "$node" ]; then
 		"$here/bin/bahnpost" init "$node" --domain example.test --hostname mx.example.test --loopback --port-offset $offset >/dev/null
 		# the harness's users: one hash, as the peers keep clear text; hashing is not what is measured
@@ -35,6 +35,8 @@ stop_bahnpost() { kill "$(cat "$work/bahnpost.pid")" 2>/dev/null || true; wait 2
 trap stop_bahnpost EXIT
 
 cd "$work/bench"
+mkdir -p /var/tmp/peers
+[ -e /var/tmp/peers/corpus.mbc ] || ./mailbench gen --out /var/tmp/peers/corpus.mbc
 prefill() { # the 100,000 messages of the big parts, once
 	[ -e "$work/$1.filled" ] && return
 	./mailbench imap-append --addr "$2" --populate --count 100000 --users 1 --user-base 9000 --mailbox Big --create --conc 1 >/dev/null
