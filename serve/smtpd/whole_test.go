@@ -99,7 +99,7 @@ func open(t testing.TB, accounts int, logTo io.Writer) *node {
 	if logTo != nil {
 		log = slog.New(slog.NewTextHandler(logTo, nil))
 	}
-	srv := listen.New(listen.Config{AllowPlaintext: true, Log: log})
+	srv := listen.New(listen.Config{AllowPlaintext: true, Log: log, TLS: smtpd.TestTLS(t)})
 	for name, role := range map[string]smtpd.Role{"lmtp": smtpd.LMTP, "smtp": smtpd.MX, "submission": smtpd.Submission} {
 		h := smtpd.New(smtpd.Config{Role: role, Hostname: "mx.example.org", Log: log}, in, listen.NewGate(keys{n.dir}, listen.GateConfig{}))
 		a, err := srv.Listen(listen.Endpoint{Protocol: name, Addr: "127.0.0.1:0", Handler: h})
