@@ -50,6 +50,7 @@ func (s *session) searchMany(p *imap.Search, withSelected bool) error {
 	if err != nil {
 		return err
 	}
+	many := &manySearch{s: s, p: p}
 	for i := range mbs {
 		mb := &mbs[i]
 		isSelected := s.mbox != nil && s.mbox.id == mb.ID
@@ -60,7 +61,7 @@ func (s *session) searchMany(p *imap.Search, withSelected bool) error {
 			o := *p
 			err = s.searching(&o, func(r *result) error { s.sayFound(p, r, mb.Name, mb.UIDValidity); return nil })
 		} else {
-			err = s.searchOther(p, mb)
+			err = ignoreGone(many.mailbox(mb))
 		}
 		if err != nil {
 			return err
@@ -69,30 +70,60 @@ func (s *session) searchMany(p *imap.Search, withSelected bool) error {
 	return nil
 }
 
-// searchOther searches a mailbox that is not selected. One that goes away meanwhile has nothing.
-func (s *session) searchOther(p *imap.Search, mb *mailstore.Mailbox) error {
+// manySearch searches mailboxes that are not selected.
+type manySearch struct {
+	s        *session
+	p        *imap.Search
+	prepared *mailstore.Prepared // of a query that is the same for all mailboxes; nil before the first
+}
+
+// mailbox searches one. A mailbox that goes away meanwhile gives an error of kind NoSuchMailbox.
+func (m *manySearch) mailbox(mb *mailstore.Mailbox) error {
 	if mb.Messages == 0 {
 		return nil
 	}
+	s := m.s
 	box, err := s.srv.store.OpenBox(s.ctx, s.login.Account, mb.ID)
 	if err != nil {
-		return ignoreGone(err)
+		return err
 	}
 	defer box.Close()
 	v := box.NewView()
-	q, err := s.querier(v, p).query(&p.Key, false)
-	if err != nil {
-		return ignoreGone(err)
+	prepared := m.prepared
+	if prepared == nil {
+		q, err := s.querier(v, m.p).query(&m.p.Key, false)
+		if err != nil {
+			return err
+		}
+		if prepared, err = s.srv.store.Prepare(s.ctx, s.login.Account, q); err != nil {
+			return err
+		}
+		if !numbered(&m.p.Key) {
+			m.prepared = prepared
+		}
 	}
-	r, err := s.find(box, v, q, p)
+	r, err := s.find(box, v, m.p, func() (mailstore.Found, error) { return prepared.In(s.ctx, v) })
 	if err != nil {
-		return ignoreGone(err)
+		return err
 	}
 	if r.nums, err = s.numbers(v, r.uids, true); err != nil {
-		return ignoreGone(err)
+		return err
 	}
-	s.sayFound(p, r, mb.Name, mb.UIDValidity)
+	s.sayFound(m.p, r, mb.Name, mb.UIDValidity)
 	return nil
+}
+
+// numbered reports whether a key has message numbers or UIDs, which mean something else in each mailbox.
+func numbered(k *imap.SearchKey) bool {
+	if k.Op == imap.KeySeq || k.Op == imap.KeyUID {
+		return true
+	}
+	for i := range k.Subs {
+		if numbered(&k.Subs[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 func ignoreGone(err error) error {
@@ -122,6 +153,9 @@ func matches(f *imap.MailboxFilter, name string, noSelect, subscribed bool) bool
 		return slices.Contains(f.Names, name)
 	case imap.FilterSubtree, imap.FilterSubtreeOne:
 		for _, top := range f.Names {
+			if top == "" && (f.Kind == imap.FilterSubtree || !strings.Contains(name, separator)) {
+				return true
+			}
 			rest, ok := strings.CutPrefix(name, strings.TrimSuffix(top, separator))
 			if ok && (rest == "" || rest[0] == mailstore.Separator && (f.Kind == imap.FilterSubtree || strings.Count(rest, separator) == 1)) {
 				return true

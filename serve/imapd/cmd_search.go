@@ -55,7 +55,9 @@ func (s *session) searching(p *imap.Search, say func(*result) error) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.find(s.mbox.box, s.mbox.view, query, p)
+	r, err := s.find(s.mbox.box, s.mbox.view, p, func() (mailstore.Found, error) {
+		return s.srv.store.Search(s.ctx, s.mbox.view, query)
+	})
 	if err != nil {
 		if p.Return.Save {
 			s.mbox.saved = nil
@@ -108,11 +110,11 @@ func (s *session) querier(v *mailstore.View, p *imap.Search) *querier {
 	return q
 }
 
-// find searches and, if asked, sorts.
-func (s *session) find(box *mailstore.Box, v *mailstore.View, query *mailstore.Query, p *imap.Search) (*result, error) {
+// find searches with look and, if asked, sorts.
+func (s *session) find(box *mailstore.Box, v *mailstore.View, p *imap.Search, look func() (mailstore.Found, error)) (*result, error) {
 	r := &result{rows: box.Row, uid: s.cmd.uid, tag: s.cmd.tag}
 	err := s.inProgress(func() error {
-		found, err := s.srv.store.Search(s.ctx, v, query)
+		found, err := look()
 		if err != nil {
 			return err
 		}
