@@ -1,8 +1,9 @@
 // Package blob keeps immutable bodies. It knows nothing of accounts or SQL.
 //
 // A body is durable when Put or Commit has returned; only then may a row refer
-// to it (law 3: body before row, row's end before body's end). A body without
-// a row is garbage and is swept; a row without a body is corruption.
+// to it (law 3: body before row, row's end before body's end). Stage is the
+// quicker way for the hot path: durable with the commit that brings the row.
+// A body without a row is garbage and is swept; a row without a body is corruption.
 //
 // Dir, the store of one machine, has two kinds of home for a body: small and
 // middling ones are appended to large pack files (one fdatasync for all that

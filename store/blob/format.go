@@ -18,6 +18,8 @@ import (
 // one octet that is ever overwritten: a record that was deleted says so. A
 // record of a torn write ends the pack: nothing behind it was acknowledged.
 //
+// A record's body has at most maxPutLimit octets; readers rely on it.
+//
 // A file of its own holds the body first, so that it can be read with any
 // tool, then the table, then a header (with crc place 0) as footer.
 const (

@@ -52,7 +52,7 @@ func parseRef(r Ref) (place, error) {
 		pack, err1 := strconv.ParseUint(a, refBase, 63)
 		off, err2 := strconv.ParseUint(b, refBase, 47)
 		n, err3 := strconv.ParseUint(c, refBase, 47)
-		if err1 == nil && err2 == nil && err3 == nil && pack > 0 && packRef(pack, int64(off), int64(n)) == r {
+		if err1 == nil && err2 == nil && err3 == nil && pack > 0 && n <= maxPutLimit && packRef(pack, int64(off), int64(n)) == r {
 			return place{pack: pack, off: int64(off), length: int64(n)}, nil
 		}
 	}

@@ -96,7 +96,7 @@ func (w *window) header(pack uint64, off int64) (header, bool, error) {
 	}
 	i := off - w.from
 	h, ok := parseHeader(w.buf[i:w.n], pack, off)
-	if ok && (h.length > w.size || off+bodyOffset(h.length)+h.length > w.size) {
+	if ok && (h.length > maxPutLimit || off+bodyOffset(h.length)+h.length > w.size) {
 		ok = false
 	}
 	return h, ok, nil

@@ -212,7 +212,7 @@ func missing(t *testing.T, s blob.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []blob.Ref{"", "x", "p", "p1", "p1.0", "p1..", "p-1.g.1", "pzzzz.g.1", "P1.G.1", "f", "f../../../etc/passwd",
+	for _, r := range []blob.Ref{"", "x", "p", "p1", "p1.0", "p1..", "p-1.g.1", "pzzzz.g.1", "p1.g.zzzzzzzzz", "P1.G.1", "f", "f../../../etc/passwd",
 		"f0123456789abcdef0123456789abcdef", "f0123456789abcdef0123456789abcdeF", ref + " ", ref + ".1", "../" + ref} {
 		if _, err := s.Open(t.Context(), r); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Open(%q) = %v, want ErrNotExist", r, err)
