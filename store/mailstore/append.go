@@ -187,7 +187,6 @@ func (t *tx) saved(d time.Time) uint32 {
 
 // storeBody refers to the body's row, or makes it: all recipients of one mail share it.
 func (t *tx) storeBody(b *Body) (int64, error) {
-	t.bodies = append(t.bodies, b)
 	if id := b.row.Load(); id != 0 {
 		n, err := t.exec(sqlRefBody, db.Int(id))
 		if err != nil || n == 1 {

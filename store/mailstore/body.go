@@ -46,7 +46,6 @@ type Body struct {
 
 	threadKeys []int64
 	row        atomic.Int64 // body_id of the last try to store it
-	stored     atomic.Bool  // a commit refers to it
 	released   atomic.Bool
 }
 

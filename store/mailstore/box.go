@@ -5,6 +5,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"bahnpost/mail"
 	"bahnpost/store/internal/db"
@@ -23,6 +24,8 @@ type Box struct {
 	refs       int
 	prev, next *Box  // LRU of unused ones with rows
 	charged    int64 // octets counted in boxes.unused
+
+	looked atomic.Int64 // boxes.round when a view needed rows last
 
 	mu     sync.RWMutex
 	path   string

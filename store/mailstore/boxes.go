@@ -21,7 +21,8 @@ type boxes struct {
 	lru    Box // ring of unused boxes with rows
 	unused int64
 	limit  int64
-	ring   int // entries a box remembers: maxRing, fewer in tests
+	round  atomic.Int64 // of cool
+	ring   int          // entries a box remembers: maxRing, fewer in tests
 
 	hits, misses, loads, loadedRows atomic.Int64
 }
@@ -170,6 +171,24 @@ func (b *Box) unload() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.rows, b.more, b.loaded = rowList{}, nil, false
+}
+
+// cool unloads boxes in use that nobody looked into since the last two rounds:
+// a client that idles needs its view, not the rows.
+func (x *boxes) cool(context.Context) error {
+	round := x.round.Add(1)
+	x.mu.Lock()
+	var idle []*Box
+	for _, b := range x.byKey {
+		if b.refs > 0 && b.looked.Load() < round-2 {
+			idle = append(idle, b)
+		}
+	}
+	x.mu.Unlock()
+	for _, b := range idle {
+		b.unload()
+	}
+	return nil
 }
 
 // loading is a load of rows under way.

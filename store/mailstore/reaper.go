@@ -35,6 +35,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.runReaper(ctx) })
 	wg.Go(func() { s.every(ctx, s.cfg.TrimEvery, "trim history", s.trim) })
+	wg.Go(func() { s.every(ctx, s.cfg.IndexIdle/2, "cool indexes", s.boxes.cool) })
 	if _, ok := s.blobs.(keeper); ok {
 		wg.Go(func() { s.every(ctx, s.cfg.CompactEvery, "compact bodies", s.compact) })
 		wg.Go(func() { s.every(ctx, s.cfg.SweepEvery, "sweep bodies", s.sweep) })

@@ -23,6 +23,7 @@ type Config struct {
 	IndexMemory     int64         // octets of unused mailbox indexes kept warm [16 MiB]
 	SystemMailboxes []MailboxSpec // made with each account [Drafts Sent Junk Trash Archive]
 
+	IndexIdle    time.Duration // an open mailbox nobody looked into for so long gives its rows back [2 min]
 	ReapEvery    time.Duration // pause of the reaper when it has nothing to do [1 min]; expunges wake it
 	TrimEvery    time.Duration // between two trims of history and deliveries' keys [1 h]
 	CompactEvery time.Duration // between two compactions of bodies [1 h]
@@ -45,6 +46,7 @@ func (c Config) withDefaults() Config {
 	c.Compression = cmp.Or(c.Compression, "auto")
 	c.ExpungeHistory = cmp.Or(c.ExpungeHistory, defaultExpungeHistory)
 	c.IndexMemory = cmp.Or(c.IndexMemory, defaultIndexMemory)
+	c.IndexIdle = cmp.Or(c.IndexIdle, 2*time.Minute)
 	c.ReapEvery = cmp.Or(c.ReapEvery, time.Minute)
 	c.TrimEvery = cmp.Or(c.TrimEvery, time.Hour)
 	c.CompactEvery = cmp.Or(c.CompactEvery, time.Hour)

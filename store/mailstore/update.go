@@ -47,7 +47,6 @@ type tx struct {
 	names      []rename   // of the mailbox tree
 	structural bool       // tree or dictionary changed: undo by forgetting
 	added      int64      // octets added, for the quota warning
-	bodies     []*Body    // that got a reference
 	kw         []string   // the dictionary after the step, if it grew
 	graves     int        // rows put into gone
 	wrote      bool
@@ -313,9 +312,6 @@ func (u *update) committed() {
 	u.s.boxes.apply(t)
 	a.mu.Unlock()
 	u.s.cache.publish(a)
-	for _, b := range t.bodies {
-		b.stored.Store(true)
-	}
 	if n := t.after.nextMsg - t.savedAcct.nextMsg; n > 0 {
 		u.s.search.news.touch(a.id, int(n))
 	}

@@ -96,6 +96,9 @@ func (v *View) reread(ctx context.Context) error {
 // enter locks the box for reading with its rows loaded (if rows) and all expunges absorbed.
 func (v *View) enter(ctx context.Context, rows bool) error {
 	b := v.box
+	if round := b.s.boxes.round.Load(); rows && b.looked.Load() != round {
+		b.looked.Store(round)
+	}
 	for {
 		b.mu.RLock()
 		switch {

@@ -77,6 +77,16 @@ func (r *watchers) tell(t *tx) {
 	}
 }
 
+// removed wakes all who watch a: it is no more.
+func (r *watchers) removed(a mail.AccountID) {
+	r.mu.RLock()
+	list := r.byAccount[a]
+	r.mu.RUnlock()
+	for _, w := range list {
+		w.call([]Change{{Account: a, Mailbox: w.mailbox, Kind: MailboxDeleted}})
+	}
+}
+
 func (w *watcher) call(cs []Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
