@@ -113,9 +113,9 @@ var benchMailbox = sync.OnceValue(func() *benchMail {
 	}
 	dir, err := os.MkdirTemp("", "searchbench")
 	check(err)
-	d, err := db.Open(ctx, db.Config{Path: filepath.Join(dir, "mail.db")})
+	d, err := db.Open(ctx, db.Config{Path: filepath.Join(dir, "mail.db"), NoSync: true})
 	check(err)
-	bodies, err := blob.OpenDir(filepath.Join(dir, "bodies"), blob.DirConfig{})
+	bodies, err := blob.OpenDir(filepath.Join(dir, "bodies"), blob.DirConfig{NoSync: true})
 	check(err)
 	s, err := New(ctx, d, bodies, Config{})
 	check(err)
