@@ -13,7 +13,7 @@ func bdat(s *session, args string) {
 	size, last, err := smtp.ParseBDAT(args)
 	if err != nil {
 		s.failErr(err)
-		s.closing, s.why = true, "bad BDAT"
+		s.closing, s.linger, s.why = true, true, "bad BDAT"
 		return
 	}
 	t := &s.mail

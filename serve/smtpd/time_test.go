@@ -5,6 +5,9 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -187,17 +190,22 @@ func TestDrain(t *testing.T) {
 
 // FuzzSession throws octets at a session; whatever they are, it ends without a panic.
 func FuzzSession(f *testing.F) {
-	for _, s := range stories {
+	files, _ := filepath.Glob("testdata/talk/*/*.txtar")
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
 		var b strings.Builder
-		for line := range strings.SplitSeq(s.talk, "\n") {
-			line = strings.TrimLeft(line, "\t ")
-			if v, ok := strings.CutPrefix(line, "C: "); ok {
+		for line := range strings.SplitSeq(string(text), "\n") {
+			if v, ok := strings.CutPrefix(line, "C> "); ok {
 				b.WriteString(v + "\r\n")
-			} else if v, ok := strings.CutPrefix(line, "C' "); ok {
-				b.WriteString(strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00").Replace(v))
+			} else if v, ok := strings.CutPrefix(line, "C>q "); ok {
+				v, _ = strconv.Unquote(v)
+				b.WriteString(v)
 			}
 		}
-		f.Add([]byte(b.String()), uint8(s.cfg.Role))
+		f.Add([]byte(b.String()), uint8(strings.Index("msl", filepath.Base(filepath.Dir(name))[:1])))
 	}
 	for _, e := range []string{"a\n.\nMAIL FROM:<x>\r\n.\r\n", "a\r\n.\rb\r\n.\r\n"} {
 		f.Add([]byte("EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n"+e+"QUIT\r\n"), uint8(0))
