@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -127,7 +128,7 @@ func (s *session) allowed(row *command) error {
 func (s *session) answer(err error) {
 	v := verdict{word: "OK", code: s.cmd.code, text: s.cmd.text}
 	if err != nil {
-		if ioError(err) {
+		if ioError(err) || s.dying.Load() && errors.Is(err, context.Canceled) {
 			s.part(err)
 			return
 		}

@@ -35,9 +35,10 @@ type Config struct {
 
 // Metrics are hooks to count with; each may be nil. They are called from many goroutines.
 type Metrics struct {
-	Command func(name string, took time.Duration, ok bool)
-	Session func(open int) // +1 or -1
-	Pushed  func(took time.Duration)
+	Command  func(name string, took time.Duration, ok bool)
+	Session  func(open int) // +1 or -1
+	Pushed   func(took time.Duration)
+	Panicked func()
 }
 
 const (

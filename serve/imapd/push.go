@@ -86,22 +86,31 @@ func (s *session) push() {
 		if !s.mu.TryLock() {
 			return
 		}
-		s.news.Store(false)
-		if s.wantsPush() && s.state != loggedOut {
-			begun := time.Now()
-			if s.mbox != nil {
-				s.sayNews(s.pushExpunges())
-			}
-			s.pushOthers()
-			s.out.flush()
-			if f := s.srv.cfg.Metrics.Pushed; f != nil {
-				f(time.Since(begun))
-			}
-			if s.out.err != nil || s.state == loggedOut {
-				s.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the waiting goroutine, which ends the session
-			}
-		}
-		s.out.rest()
+		s.pushLocked()
 		s.mu.Unlock()
+	}
+}
+
+func (s *session) pushLocked() {
+	defer s.recover()
+	s.news.Store(false)
+	if !s.wantsPush() || s.state == loggedOut {
+		return
+	}
+	begun := time.Now()
+	if s.mbox != nil {
+		s.sayNews(s.pushExpunges())
+	}
+	s.pushOthers()
+	s.out.flush()
+	s.out.rest()
+	if f := s.srv.cfg.Metrics.Pushed; f != nil {
+		f(time.Since(begun))
+	}
+	if s.out.err != nil && s.state != loggedOut {
+		s.end("client does not read: " + reasonOf(s.out.err))
+	}
+	if s.state == loggedOut {
+		s.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the waiting goroutine, which ends the session
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,10 @@ type session struct {
 	idling atomic.Bool // news are to be said at once
 	news   atomic.Bool // something was committed since we looked
 	dying  atomic.Bool // ctx has ended
+	over   atomic.Bool // state is loggedOut: for those without the lock
+
+	patience time.Duration // how long await may wait; set at the end of each turn
+	watched  time.Time     // when the read deadline was last moved within a turn
 
 	started  time.Time
 	commands int
@@ -90,7 +95,7 @@ type current struct {
 func newSession(ctx context.Context, srv *Server, c *listen.Conn) *session {
 	s := &session{srv: srv, conn: c, ctx: ctx, state: notAuthenticated, started: time.Now()}
 	s.done = make(chan struct{}, 1)
-	s.in.src, s.out.dst = c, timedWriter{s}
+	s.in.src, s.out.dst = timedReader{s}, timedWriter{s}
 	return s
 }
 
@@ -100,6 +105,27 @@ type timedWriter struct{ s *session }
 func (w timedWriter) Write(p []byte) (int, error) {
 	w.s.conn.SetWriteDeadline(time.Now().Add(w.s.srv.cfg.WriteTimeout))
 	return w.s.conn.Write(p)
+}
+
+// timedReader moves the deadline while the client keeps sending: CommandTimeout
+// is for silence, not for the whole of a large message.
+type timedReader struct{ s *session }
+
+func (r timedReader) Read(p []byte) (int, error) {
+	s := r.s
+	if now := time.Now(); now.Sub(s.watched) > s.srv.cfg.CommandTimeout/16 {
+		s.watched = now
+		s.readUntil(now.Add(s.srv.cfg.CommandTimeout))
+	}
+	return s.conn.Read(p)
+}
+
+// readUntil sets the read deadline, unless the session is to end at once.
+func (s *session) readUntil(t time.Time) {
+	s.conn.SetReadDeadline(t)
+	if s.dying.Load() || s.over.Load() { // who set it also cut the deadline, maybe before the line above
+		s.conn.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // serve runs the session on the goroutine of the connection, which only waits;
@@ -112,7 +138,7 @@ func (s *session) serve() {
 	defer stop()
 	s.srv.crew.run((*greet)(s))
 	<-s.done
-	for s.state != loggedOut {
+	for !s.over.Load() {
 		n, err := s.await()
 		if err != nil {
 			s.srv.crew.run(&parting{s, err})
@@ -127,17 +153,10 @@ func (s *session) serve() {
 	<-s.done
 }
 
-// await waits for the first octet of the client's next command. Reading
-// s.state and s.in needs no lock: nobody else touches them while no turn runs.
+// await waits for the first octet of the client's next command. It touches
+// only what nobody else does while no turn runs.
 func (s *session) await() (int, error) {
-	limit := s.srv.cfg.AutoLogout
-	if s.state == notAuthenticated {
-		limit = s.srv.cfg.PreAuthTimeout
-	}
-	s.conn.SetReadDeadline(time.Now().Add(limit))
-	if s.dying.Load() {
-		return 0, os.ErrDeadlineExceeded
-	}
+	s.readUntil(time.Now().Add(s.patience))
 	if s.deflate != nil {
 		return 0, s.deflate.await()
 	}
@@ -161,19 +180,51 @@ type (
 )
 
 func (g *greet) do() {
-	s := (*session)(g)
-	s.mu.Lock()
-	s.out.ready()
-	s.out.b = s.appendGreeting(s.out.b)
-	s.settle()
-	s.mu.Unlock()
-	s.done <- struct{}{}
+	(*session)(g).job(func(s *session) {
+		s.out.ready()
+		s.out.b = s.appendGreeting(s.out.b)
+		s.settle()
+	})
 }
 
-func (t *turn) do() {
-	s := (*session)(t)
-	s.mu.Lock()
-	s.conn.SetReadDeadline(time.Now().Add(s.srv.cfg.CommandTimeout))
+func (t *turn) do() { (*session)(t).job((*session).turn) }
+
+func (p *parting) do() {
+	p.s.job(func(s *session) {
+		s.part(p.err)
+		s.settle()
+	})
+}
+
+// job runs fn with the lock held and tells the waiting goroutine. A panic ends
+// this session only.
+func (s *session) job(fn func(*session)) {
+	defer func() { s.done <- struct{}{} }()
+	func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		defer s.recover()
+		fn(s)
+	}()
+	s.push() // what came while we held the lock
+}
+
+// recover ends the session after a panic: a bug of ours.
+func (s *session) recover() {
+	if p := recover(); p != nil {
+		s.srv.cfg.Log.Error("imap panic", "session", s.conn.ID(), "command", s.cmd.name, "panic", p, "stack", string(debug.Stack()))
+		if f := s.srv.cfg.Metrics.Panicked; f != nil {
+			f()
+		}
+		s.end("panic")
+		s.conn.Close()
+	}
+}
+
+// turn runs the commands that the client has sent.
+func (s *session) turn() {
+	s.watched = time.Now()
+	s.readUntil(s.watched.Add(s.srv.cfg.CommandTimeout))
 	for {
 		if s.idle != nil {
 			s.idleLine()
@@ -188,18 +239,6 @@ func (t *turn) do() {
 		}
 	}
 	s.settle()
-	s.mu.Unlock()
-	s.push() // what came while we held the lock
-	s.done <- struct{}{}
-}
-
-func (p *parting) do() {
-	s := p.s
-	s.mu.Lock()
-	s.part(p.err)
-	s.settle()
-	s.mu.Unlock()
-	s.done <- struct{}{}
 }
 
 // settle ends a turn: what is to be said is said, buffers go back.
@@ -213,11 +252,16 @@ func (s *session) settle() {
 	if s.out.err != nil && s.state != loggedOut {
 		s.end("client does not read: " + reasonOf(s.out.err))
 	}
+	s.patience = s.srv.cfg.AutoLogout
+	if s.state == notAuthenticated {
+		s.patience = s.srv.cfg.PreAuthTimeout
+	}
 }
 
 // end makes this turn the last one.
 func (s *session) end(reason string) {
 	s.state = loggedOut
+	s.over.Store(true)
 	if s.reason == "" {
 		s.reason = reason
 	}
@@ -227,6 +271,8 @@ func (s *session) end(reason string) {
 func (s *session) part(err error) {
 	text := ""
 	switch {
+	case s.state == loggedOut:
+		return
 	case s.dying.Load():
 		text = "[UNAVAILABLE] " + causeText(s.ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -265,22 +311,20 @@ func reasonOf(err error) string {
 	return err.Error()
 }
 
-func (c *closing) do() {
-	s := (*session)(c)
-	s.mu.Lock()
+func (c *closing) do() { (*session)(c).job((*session).close) }
+
+func (s *session) close() {
 	s.idling.Store(false)
 	s.deselect()
 	s.dropNotify()
 	s.in.drop()
 	s.in.rest()
 	s.out.rest()
-	s.mu.Unlock()
 	s.conn.Close()
 	s.srv.cfg.Log.Info("imap session", "session", s.conn.ID(), "login", s.login.Address.String(),
 		"protocol", s.conn.Protocol(), "remote", s.conn.RemoteIP(), "client", s.clientID,
 		"in", s.in.total, "out", s.out.total, "commands", s.commands,
 		"duration", time.Since(s.started).Round(time.Millisecond), "reason", s.reason)
-	s.done <- struct{}{}
 }
 
 // ticket is what this session writes with.

@@ -71,3 +71,17 @@ func BenchmarkRank100k(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOrder100k runs searching commands in a mailbox of 100,000 messages, answers read by a client over TCP.
+func BenchmarkOrder100k(b *testing.B) {
+	w := newTown(b, Config{})
+	w.fill(100_000)
+	k := dialClient(b, w.tcp())
+	k.do("LOGIN alice secret")
+	k.do("SELECT INBOX")
+	for _, c := range []string{"SEARCH FLAGGED", "UID SEARCH ALL", "UID SEARCH RETURN (COUNT) UNSEEN", "SEARCH SUBJECT tag-17", "SEARCH FROM sender123@",
+		"SEARCH TEXT \"text in a\"", "SORT (ARRIVAL) UTF-8 ALL", "SORT (DATE) UTF-8 ALL", "SORT (SUBJECT DATE) UTF-8 ALL", "UID SORT RETURN (PARTIAL 1:50) (REVERSE DATE) UTF-8 ALL",
+		"THREAD REFERENCES UTF-8 ALL", "THREAD ORDEREDSUBJECT UTF-8 ALL"} {
+		b.Run(c, func(b *testing.B) { measureRuns(b, func() { k.do("%s", c) }) })
+	}
+}
