@@ -34,6 +34,12 @@ const maxCharset = 60
 
 // charset finds a charset by its name.
 func charset(name string) (charsetKind, encoding.Encoding) {
+	switch name { // most mail, without allocation
+	case "utf-8", "UTF-8":
+		return charsetUTF8, nil
+	case "us-ascii", "US-ASCII", "":
+		return charsetGuess, nil
+	}
 	name = strings.ToLower(strings.Trim(name, " \t\"'"))
 	switch name {
 	case "utf-8", "utf8", "unicode-1-1-utf-8", "utf_8", "utf-8-strict", "cp65001":

@@ -202,7 +202,12 @@ func unfoldSlow(v string, i int) string {
 // readHeader fills part from the header octets read; for the root of a message its envelope too.
 func (p *Parser) readHeader(part *Part, digest bool) {
 	var h header
-	h.scan(string(p.hdr), p.inner)
+	raw := p.hdr
+	if p.looked > headersBudget {
+		raw = raw[:min(len(raw), headerRest)]
+	}
+	p.looked += len(raw)
+	h.scan(string(raw), p.inner)
 	part.Type, part.Subtype, part.Params = parseContentType(h.contentType)
 	if digest && !h.contentType.ok { // RFC 2046 §5.1.5
 		part.Type, part.Subtype, part.Params = "MESSAGE", "RFC822", nil

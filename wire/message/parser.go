@@ -11,6 +11,9 @@ const (
 	crProbe       = 64 << 10 // a message without any LF in its first crProbe octets is taken for one with bare CR line ends
 	readChunk     = 32 << 10 // Parse reads this much at a time
 	capturePlain  = 4 << 10  // raw octets of text/plain kept for the preview: 200 runes of 4 octets in base64, and some blank lines
+	headersBudget = 8 << 20  // octets of all headers of a message that are looked at; then only the first headerRest of each
+	headerRest    = 1 << 10  // (10,000 nested messages with long headers would make an ENVELOPE as long as the message)
+	keepBuffer    = 64 << 10 // Reset lets go of longer buffers
 	captureMarkup = 48 << 10 // raw octets of text/html kept for the preview: style sheets come first
 )
 
@@ -63,6 +66,7 @@ type Parser struct {
 	hdr       []byte // header so far; beyond MaxHeaderBytes only the beginning of the current line
 	lineStart int    // of the current header line in hdr
 	lineLen   int64  // octets of the current header line
+	looked    int    // octets of headers looked at so far
 	cand      []byte // beginning of a line that may be a delimiter
 
 	plain, markup   []byte // start of the first text/plain and text/html bodies, still encoded
@@ -78,6 +82,12 @@ func NewParser() *Parser { return &Parser{} }
 // Reset makes p ready for the next message, keeping its buffers (for a sync.Pool).
 func (p *Parser) Reset() {
 	clear(p.stack[:cap(p.stack)])
+	if cap(p.hdr) > keepBuffer {
+		p.hdr = nil
+	}
+	if cap(p.pv.text) > keepBuffer {
+		p.pv.text = nil
+	}
 	*p = Parser{stack: p.stack[:0], hdr: p.hdr[:0], cand: p.cand[:0], plain: p.plain[:0], markup: p.markup[:0], pv: p.pv}
 }
 

@@ -204,3 +204,40 @@ func TestHasAttachment(t *testing.T) {
 		}
 	}
 }
+
+// TestReset: a used parser does as a new one, and the summaries share nothing with it.
+func TestReset(t *testing.T) {
+	t.Parallel()
+	p := NewParser()
+	var before *Summary
+	var copyOf string
+	for _, in := range append(seeds(), seeds()...) {
+		p.Reset()
+		p.Write([]byte(in))
+		s := p.Finish()
+		if want := parseBytes([]byte(in)); !reflect.DeepEqual(s, want) {
+			t.Errorf("%q: a used parser gives another summary", in)
+		}
+		if before != nil && string(before.Encode(nil)) != copyOf {
+			t.Errorf("%q changed the summary before", in)
+		}
+		before, copyOf = s, string(s.Encode(nil))
+	}
+}
+
+// TestHeadersBudget: the summary does not grow without end with the headers of nested messages.
+func TestHeadersBudget(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("Content-Type: multipart/mixed; boundary=a\r\n\r\n")
+	for range 200 {
+		b.WriteString("--a\r\nContent-Type: message/rfc822\r\n\r\nSubject: " + strings.Repeat("x", 200<<10) + "\r\n\r\n\r\n")
+	}
+	s := parseBytes([]byte(b.String()))
+	if n := len(s.Encode(nil)); n > headersBudget+1<<20 {
+		t.Errorf("%d octets of %d", n, b.Len())
+	}
+	if msg := checkSummary(s, []byte(b.String())); msg != "" {
+		t.Error(msg)
+	}
+}
