@@ -29,7 +29,7 @@ func bdat(s *session, args string) {
 	s.widen()
 	s.startData()
 	if t.w == nil {
-		t.w = s.srv.intake.Open(s.ctx, t.env)
+		t.w = s.srv.intake.Open(s.work, t.env)
 		s.phase = chunked
 	}
 	t.got += size

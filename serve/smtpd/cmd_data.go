@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -28,7 +27,7 @@ func dataCmd(s *session, _ string) {
 	s.out = smtp.AppendReply(s.out, 354, "", "end data with <CR><LF>.<CR><LF>")
 	s.widen()
 	s.startData()
-	t.w = s.srv.intake.Open(s.ctx, t.env)
+	t.w = s.srv.intake.Open(s.work, t.env)
 	n, refused, err := s.in.Data(t.w, s.cfg.MaxMessageSize)
 	s.octets += n
 	if err != nil {
@@ -69,7 +68,7 @@ func (s *session) finish(size int64, refused error) {
 	if refused == nil {
 		w := t.w
 		t.w = nil // ended by Deliver
-		fates, refused = w.Deliver(context.WithoutCancel(s.ctx), t.rcpts)
+		fates, refused = w.Deliver(s.work, t.rcpts)
 	}
 	if refused != nil {
 		s.refuseAll(s.answerTo(refused), size, begin)
@@ -142,7 +141,7 @@ func (s *session) logFate(to slog.Attr, a answer, size int64, r mail.Receipt, be
 	if s.cfg.Metrics != nil {
 		s.cfg.Metrics.Fate(s.conn.Protocol(), fate)
 	}
-	if !s.cfg.Log.Enabled(s.ctx, slog.LevelInfo) {
+	if !s.cfg.Log.Enabled(s.work, slog.LevelInfo) {
 		return
 	}
 	attrs := [...]slog.Attr{slog.String("session", s.id), slog.String("mail", s.mail.env.Ref),
@@ -153,5 +152,5 @@ func (s *session) logFate(to slog.Attr, a answer, size int64, r mail.Receipt, be
 	if a.code == 250 {
 		n -= 2
 	}
-	s.cfg.Log.LogAttrs(s.ctx, slog.LevelInfo, "recipient", attrs[:n]...)
+	s.cfg.Log.LogAttrs(s.work, slog.LevelInfo, "recipient", attrs[:n]...)
 }

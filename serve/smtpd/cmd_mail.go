@@ -60,7 +60,7 @@ func mailFrom(s *session, args string) {
 		}
 	}
 	if s.cfg.Role == Submission {
-		if err := s.srv.intake.Sender(s.ctx, from, s.login.Account); err != nil {
+		if err := s.srv.intake.Sender(s.work, from, s.login.Account); err != nil {
 			s.failErr(err)
 			return
 		}

@@ -29,7 +29,7 @@ func rcptTo(s *session, args string) {
 		s.fail(501, "5.1.3", "bad recipient address: "+s.answerTo(err).text)
 		return
 	}
-	group, err := s.srv.intake.Recipient(s.ctx, t.env, t.size, to)
+	group, err := s.srv.intake.Recipient(s.work, t.env, t.size, to)
 	if err != nil {
 		s.refuseRcpt(&to, err, begin)
 		return

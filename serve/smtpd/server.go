@@ -104,6 +104,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// TooMany is what to say to a connection over the endpoint's limit (RFC 5321 §3.8), for listen.Endpoint.
+const TooMany = "421 4.3.2 too many connections, try again later\r\n"
+
 // Intake takes mail in; flow/intake is one.
 type Intake interface {
 	// Sender checks that login may send as from (submission).
@@ -149,7 +152,7 @@ var _ listen.Handler = (*Server)(nil)
 
 // Serve implements listen.Handler.
 func (s *Server) Serve(ctx context.Context, c *listen.Conn) {
-	x := &session{srv: s, cfg: &s.cfg, conn: c, ctx: ctx, start: time.Now(), id: c.ID()}
+	x := &session{srv: s, cfg: &s.cfg, conn: c, ctx: ctx, work: context.WithoutCancel(ctx), start: time.Now(), id: c.ID()}
 	x.in = smtp.NewReader(x, x.small[:])
 	x.run()
 }

@@ -19,7 +19,8 @@ type session struct {
 	srv   *Server
 	cfg   *Config
 	conn  *listen.Conn
-	ctx   context.Context
+	ctx   context.Context // ends when the session shall
+	work  context.Context // the same, not cancelled: what was begun is finished
 	id    string
 	start time.Time
 
@@ -148,7 +149,7 @@ func (s *session) greet() bool {
 	if s.cfg.Role == LMTP {
 		word = " LMTP ready"
 	}
-	if s.cfg.GreetPause > 0 {
+	if s.cfg.GreetPause > 0 && !s.conn.RemoteAddrIP().IsLoopback() { // nobody on this machine needs to be tested
 		s.conn.SetReadDeadline(time.Now().Add(s.cfg.GreetPause))
 		n, err := s.conn.Conn.Read(s.small[:1])
 		switch t, isNet := errors.AsType[net.Error](err); {
@@ -287,7 +288,7 @@ func (s *session) end() {
 		s.wait()
 	}
 	s.shrink()
-	s.cfg.Log.LogAttrs(context.WithoutCancel(s.ctx), slog.LevelInfo, "session ended",
+	s.cfg.Log.LogAttrs(s.work, slog.LevelInfo, "session ended",
 		slog.String("session", s.id), slog.String("protocol", s.conn.Protocol()), slog.String("remote", s.conn.RemoteIP()),
 		slog.String("helo", s.helo), slog.String("login", s.login.Address.String()),
 		slog.Int("mails", s.mails), slog.Int("recipients", s.rcpts), slog.Int64("octets", s.octets), slog.Int("errors", s.errors),

@@ -67,7 +67,11 @@ func (k keys) SCRAM(ctx context.Context, login string) (listen.SCRAMKeys, bool, 
 func open(t testing.TB, accounts int, logTo io.Writer) *node {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	st, err := store.Open(ctx, store.Config{Dir: filepath.Join(t.TempDir(), "store")})
+	cfg := store.Config{Dir: filepath.Join(t.TempDir(), "store")}
+	if _, ok := t.(*testing.T); ok { // only benchmarks need the disk's own pace
+		cfg.DB.NoSync, cfg.Blob.NoSync = true, true
+	}
+	st, err := store.Open(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
