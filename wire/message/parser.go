@@ -259,7 +259,7 @@ func (p *Parser) ownDelim(line []byte) (delim string, last, ok bool) {
 
 // tryBareCR starts anew with CR as line end if the octets so far have one (bare CR files).
 func (p *Parser) tryBareCR() {
-	if bytes.IndexByte(p.hdr, '\r') < 0 {
+	if i := bytes.IndexByte(p.hdr, '\r'); i < 0 || i == len(p.hdr)-1 { // a last CR may be half of a CRLF
 		return
 	}
 	again := p.hdr

@@ -241,3 +241,26 @@ func TestHeadersBudget(t *testing.T) {
 		t.Error(msg)
 	}
 }
+
+// TestBareCRProbe: line ends are found alike in any chunks, also around crProbe octets.
+func TestBareCRProbe(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", crProbe-10)
+	for _, c := range []struct {
+		in   string
+		body int
+	}{
+		{"Subject: " + long + "\r\n\r\nbody", 4},
+		{"Subject: " + strings.Repeat("x", crProbe-20) + "\rTo: a\r\rbody", 4},
+		{strings.Repeat("Subject: x\r", 20000) + "\rbody\r", 5},
+		{strings.Repeat("Subject: x\r\n", 20000) + "\r\nbody\r\n", 6},
+		{"Subject: " + strings.Repeat("x", 2*crProbe) + "\nTo: a\n\nbody", 4},
+	} {
+		for _, n := range []int{1000, crProbe - 1, crProbe, crProbe + 1, len(c.in)} {
+			s := parseChunks([]byte(c.in), n)
+			if got := int(s.Size - s.Root.BodyStart); got != c.body {
+				t.Errorf("%.12q… in chunks of %d: body of %d octets, want %d", c.in, n, got, c.body)
+			}
+		}
+	}
+}

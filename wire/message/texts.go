@@ -93,7 +93,7 @@ func (w *textWalk) part(p *Part) {
 	case p.Inner != nil:
 		w.header(p.Inner, BodyText)
 		w.part(p.Inner)
-	case p.Type == "TEXT":
+	case p.Type == "TEXT", p.Type == "MESSAGE": // message/delivery-status and its like are text too
 		w.fail(w.chunk.textOf(p, io.NewSectionReader(w.r, p.BodyStart, p.End-p.BodyStart), func(b []byte) bool {
 			w.stop = !w.yield(BodyText, "", b)
 			return !w.stop
