@@ -80,11 +80,8 @@ func (f *Forest) link() {
 			prev = n
 		}
 		me := int32(i)
-		if prev != none && f.loop(prev, me) {
-			continue
-		}
 		f.orphan(me)
-		if prev != none {
+		if prev != none && !f.loop(prev, me) {
 			f.adopt(prev, me)
 		}
 	}
