@@ -68,6 +68,9 @@ func (k *client) until(tag string) (n int64) {
 	for {
 		l, err := k.r.ReadSlice('\n')
 		n += int64(len(l))
+		if err == bufio.ErrBufferFull { // SEARCH and SORT answer in one line
+			continue
+		}
 		if err != nil {
 			k.t.Fatal(err)
 		}
