@@ -27,6 +27,7 @@ type Env struct {
 	Login    func(c *Conn, user string) error // the login dialogue, greeting included
 	Deliver  func(user, mailbox string, message []byte) error
 	Verbs    map[string]func(args []string) error // further verbs without a connection
+	Heard    func(line string) error              // sees each line of the server as it came; nil: nobody
 	Literals bool                                 // {n} at a line's end announces a literal
 }
 
@@ -274,6 +275,9 @@ func (s *script) expect(i int, c *Conn, op, pattern string) error {
 		if err != nil {
 			return err
 		}
+		if err := s.heard(line); err != nil {
+			return err
+		}
 		shown := s.show(line)
 		s.note(s.lines[i][:strings.IndexByte(s.lines[i], '<')] + "< " + shown)
 		switch {
@@ -288,6 +292,16 @@ func (s *script) expect(i int, c *Conn, op, pattern string) error {
 		}
 		return fmt.Errorf("got %s", shown)
 	}
+}
+
+func (s *script) heard(line string) error {
+	if s.env.Heard == nil {
+		return nil
+	}
+	if err := s.env.Heard(line); err != nil {
+		return fmt.Errorf("%q: %w", line, err)
+	}
+	return nil
 }
 
 // anyOrder compares a group of <| lines with as many lines of the server.
@@ -306,6 +320,9 @@ func (s *script) anyOrder(i int, c *Conn) error {
 		line, err := c.Line()
 		if err != nil {
 			return fmt.Errorf("%w; still wanted %q", err, want)
+		}
+		if err := s.heard(line); err != nil {
+			return err
 		}
 		shown := s.show(line)
 		s.note(name + "< " + shown)
