@@ -16,6 +16,7 @@ type stripper struct {
 	value bool   // behind "=" of an attribute
 	hold  []byte // beginning of what can't be decided yet: tag name, reference, end of a comment
 	raw   string // element whose end is awaited: its text is skipped
+	eager bool   // yield small pieces
 	stop  bool
 }
 
@@ -55,18 +56,20 @@ func (s *stripper) write(b []byte) bool {
 		case htmlRaw:
 			b = s.skipRaw(b)
 		}
-		if len(s.out) >= htmlFlush {
+		if len(s.out) >= htmlFlush || s.eager && len(s.out) >= maxWord {
 			s.flush()
 		}
 	}
 	return !s.stop
 }
 
+// flush yields whole words.
 func (s *stripper) flush() {
-	if len(s.out) > 0 && !s.stop {
-		s.stop = !s.yield(s.out)
+	n := cutWord(s.out)
+	if !s.stop {
+		s.stop = !s.yield(s.out[:n])
 	}
-	s.out = s.out[:0]
+	s.out = s.out[:copy(s.out, s.out[n:])]
 }
 
 // close ends the text.
@@ -77,7 +80,13 @@ func (s *stripper) close() {
 	case htmlRef:
 		s.out = append(s.out, s.hold...)
 	}
-	s.flush()
+	if n := len(s.out); n > 0 && s.out[n-1] != '\n' {
+		s.out = append(s.out, '\n')
+	}
+	if len(s.out) > 0 && !s.stop {
+		s.stop = !s.yield(s.out)
+	}
+	s.out = s.out[:0]
 }
 
 func (s *stripper) text(b []byte) []byte {

@@ -48,7 +48,7 @@ func (p *previewer) previewOf(part *Part, raw []byte) string {
 	kind, _ := charset(name)
 	sink := p.add
 	if part.Subtype == "HTML" {
-		p.html = stripper{yield: p.add, out: p.html.out[:0], hold: p.html.hold[:0]}
+		p.html = stripper{yield: p.add, eager: true, out: p.html.out[:0], hold: p.html.hold[:0]}
 		sink = p.html.write
 	}
 	text := p.text[:0]

@@ -385,8 +385,13 @@ func TestTexts(t *testing.T) {
 func TestTextChunks(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("wörd ", 30000)
-	for _, c := range []struct{ body, want string }{{text, text + "\n"}, {strings.Repeat("ä", 50000), strings.Repeat("ä", 50000) + "\n"}} {
-		in := "Content-Type: text/plain; charset=utf-8\r\n\r\n" + c.body
+	for _, c := range []struct{ typ, body, want string }{
+		{"plain", text, text + "\n"},
+		{"plain", strings.Repeat("ä", 50000), strings.Repeat("ä", 50000) + "\n"},
+		{"html", strings.Repeat("w<b>ö</b>r&amp;d ", 30000), strings.Repeat("wör&d ", 30000) + "\n"},
+		{"html", strings.Repeat("<i>ä</i>", 50000), strings.Repeat("ä", 50000) + "\n"},
+	} {
+		in := "Content-Type: text/" + c.typ + "; charset=utf-8\r\n\r\n" + c.body
 		var got bytes.Buffer
 		n := 0
 		Texts(strings.NewReader(in), parseBytes([]byte(in)).Root, func(kind TextKind, _ string, b []byte) bool {

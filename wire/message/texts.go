@@ -159,8 +159,9 @@ func (c *textChunks) copy(r io.Reader, yield func([]byte) bool) error {
 
 // cutWord is where to end a chunk: behind the last white space, else behind the last whole rune.
 func cutWord(b []byte) int {
-	if i := bytes.LastIndexAny(b[len(b)-maxWord:], " \n"); i >= 0 {
-		return len(b) - maxWord + i + 1
+	tail := max(len(b)-maxWord, 0)
+	if i := bytes.LastIndexAny(b[tail:], " \n"); i >= 0 {
+		return tail + i + 1
 	}
 	return cutRune(b)
 }
