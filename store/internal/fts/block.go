@@ -23,21 +23,25 @@ type block struct {
 
 // codec holds the compressor of blocks; safe for concurrent use.
 type codec struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
+	fast *zstd.Encoder // for new segments, which are soon merged
+	enc  *zstd.Encoder
+	dec  *zstd.Decoder
 }
 
 func newCodec() *codec {
 	// These can fail for wrong options only.
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10))
-	if err != nil {
-		panic(err)
+	encoder := func(level zstd.EncoderLevel) *zstd.Encoder {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10))
+		if err != nil {
+			panic(err)
+		}
+		return e
 	}
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxBlock), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		panic(err)
 	}
-	return &codec{enc: enc, dec: dec}
+	return &codec{fast: encoder(zstd.SpeedFastest), enc: encoder(zstd.SpeedDefault), dec: dec}
 }
 
 func (c *codec) unpack(z, into []byte) ([]byte, error) {
@@ -50,7 +54,7 @@ func (c *codec) unpack(z, into []byte) ([]byte, error) {
 
 // packer builds the blocks of a segment from terms in ascending order.
 type packer struct {
-	c            *codec
+	enc          *zstd.Encoder
 	terms, posts []byte
 	first, prev  []byte
 	done         []block
@@ -80,7 +84,7 @@ func (p *packer) flush() {
 	if len(p.terms) == 0 {
 		return
 	}
-	b := block{first: p.first, terms: p.c.enc.EncodeAll(p.terms, nil), posts: p.c.enc.EncodeAll(p.posts, nil)}
+	b := block{first: p.first, terms: p.enc.EncodeAll(p.terms, nil), posts: p.enc.EncodeAll(p.posts, nil)}
 	p.done = append(p.done, b)
 	p.bytes += len(b.first) + len(b.terms) + len(b.posts)
 	p.terms, p.posts = p.terms[:0], p.posts[:0]

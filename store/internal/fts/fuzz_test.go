@@ -11,7 +11,7 @@ import (
 
 // FuzzBlock: no octets make the readers of a block panic, and dfa and plain walk agree.
 func FuzzBlock(f *testing.F) {
-	p := packer{c: newCodec()}
+	p := packer{enc: newCodec().enc}
 	var l lister
 	for i, w := range strings.Fields("\x05ALPHA \x05ALPHABET \x05BETA \x08X-A\x00GAMMA \x09DELTA") {
 		l.reset(10)

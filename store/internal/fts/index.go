@@ -69,7 +69,7 @@ func (x *Index) Write(ctx context.Context, d *db.DB, account int64, b *Builder, 
 	if b.Len() == 0 {
 		return d.Update(ctx, mark, nil)
 	}
-	p := packer{c: x.codec}
+	p := packer{enc: x.codec.fast}
 	base := b.ids[0]
 	b.pack(&p, base)
 	w := writer{d: d, account: account, seg: segment{base: base, last: b.ids[len(b.ids)-1], docs: int64(b.Len()), over: len(b.over) > 0}}

@@ -76,7 +76,11 @@ func (x *Index) merge(ctx context.Context, d *db.DB, account int64, segs []segme
 		w.seg.over = w.seg.over || segs[i].over
 	}
 	if keep != nil {
-		w.seg.docs = int64(keep.Len())
+		if n := int64(keep.Len()); n == w.seg.docs {
+			keep = nil // nothing to leave out
+		} else {
+			w.seg.docs = n
+		}
 	}
 	retire := func(tx *db.Tx) error {
 		for i := range segs {
@@ -94,7 +98,7 @@ func (x *Index) merge(ctx context.Context, d *db.DB, account int64, segs []segme
 	for i := range segs {
 		m.in = append(m.in, &cursor{seg: &segs[i]})
 	}
-	p := packer{c: x.codec}
+	p := packer{enc: x.codec.enc}
 	for {
 		more, err := m.run(&p)
 		if err != nil {
