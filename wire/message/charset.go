@@ -100,7 +100,7 @@ func charsetAlias(name string) encoding.Encoding {
 	case "iso-8859-6-i", "iso-8859-6-e":
 		return charmap.ISO8859_6
 	case "utf-16", "utf16", "iso-10646-ucs-2", "ucs-2", "unicode":
-		return unicode.UTF16(unicode.BigEndian, unicode.UseBOM)
+		return unicode.UTF16(unicode.LittleEndian, unicode.UseBOM) // RFC 2781 §4.3 says big endian, mail without BOM is not
 	case "cp850", "ibm850", "850":
 		return charmap.CodePage850
 	case "cp437", "ibm437", "437":

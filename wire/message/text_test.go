@@ -259,6 +259,8 @@ func TestCharset(t *testing.T) {
 		{"UTF-7", "+2D3eAA-", "😀"},
 		{"utf-16le", "a\x00", "a"},
 		{"utf-16", "\xff\xfea\x00", "a"},
+		{"utf-16", "\xfe\xff\x00a", "a"},
+		{"utf-16", "a\x00", "a"},
 		{"iso-2022-kr", "\x1b$)C\x0eGQ19\x0f!", "한국!"},
 		{"hz-gb-2312", "~{VPND~}", "中文"},
 		{"cp1251", "\xcf", "П"},
