@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"bahnpost/mail"
 )
 
 // A step that fails within a batch leaves nothing behind, and what the others
@@ -17,7 +19,7 @@ func TestBatchWithFailures(t *testing.T) {
 	s := newSite(t, Config{})
 	tk := s.account(1, Quota{})
 	inbox := s.box(1, Inbox).ID
-	boom := errors.New("boom")
+	boom := error(&mail.Error{Kind: mail.Policy, Text: "boom"}) // a refusal; after other errors the cache is dropped
 	const workers, rounds = 16, 60
 	var mu sync.Mutex
 	uids := map[UID]int{}
@@ -118,8 +120,8 @@ func TestConcurrentSessions(t *testing.T) {
 	run.Go(func() { s.Run(ctx) })
 	var writers, readers sync.WaitGroup
 	done := make(chan struct{})
-	for w := range 3 {
-		writers.Go(func() { s.writeAtRandom(tk, inbox, uint64(w), 250) })
+	for w := range 8 {
+		writers.Go(func() { s.writeAtRandom(tk, inbox, uint64(w), 150) })
 	}
 	for range 3 {
 		readers.Go(func() { s.readUntil(inbox, done) })
@@ -141,6 +143,7 @@ func (s *site) writeAtRandom(tk Ticket, inbox MailboxID, seed uint64, n int) {
 		case 0, 1:
 			s.append(tk, inbox, text(i), 0)
 		case 2:
+			uid := UID(1 + rnd.IntN(12)) // the same few for all: steps of one batch meet
 			err = s.Update(context.Background(), tk, func(t *Tx) error {
 				_, err := t.StoreFlags(inbox, Range(uid, uid+5), FlagOp(1+rnd.IntN(2)), Seen|Flagged, nil, false, 0)
 				return err

@@ -285,12 +285,21 @@ func (w *world) opFail() {
 	x := w.body(text(1))
 	defer x.Release()
 	w.logf("fail")
-	boom := fmt.Errorf("boom")
+	boom, tree := error(&mail.Error{Kind: mail.Policy, Text: "boom"}), w.rnd.IntN(2) == 0
+	if w.rnd.IntN(3) == 0 {
+		boom = fmt.Errorf("boom")
+	}
 	err := w.Update(context.Background(), w.tk, func(t *Tx) error {
 		for range 2 {
-			if _, err := t.Append(b.id, NewMessage{Body: x, Keywords: []string{fmt.Sprintf("new%d", w.rnd.IntN(3))}}); err != nil {
+			if _, err := t.Append(b.id, NewMessage{Body: x}); err != nil {
 				return err
 			}
+		}
+		if !tree {
+			return boom
+		}
+		if _, err := t.Append(b.id, NewMessage{Body: x, Keywords: []string{"new"}}); err != nil {
+			return err
 		}
 		if _, err := t.StoreFlags(b.id, Range(1, maxUID), AddFlags, Seen, nil, false, 0); err != nil {
 			return err
