@@ -101,6 +101,9 @@ func (p *Parser) Write(b []byte) (int, error) {
 func (p *Parser) start() {
 	if p.root == nil {
 		p.eol = '\n'
+		if p.hdr == nil {
+			p.hdr = make([]byte, 0, 4<<10) // most headers
+		}
 		p.root = &Part{}
 		p.openHeader(p.root, true)
 	}
