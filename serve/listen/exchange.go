@@ -194,7 +194,7 @@ func (x *Exchange) scramFinal(ctx context.Context, m []byte) ([]byte, error) {
 		return nil, err
 	}
 	x.g.stats.verified.Add(1)
-	x.g.byName.clear(nameKey(x.name))
+	x.g.byName.clear(x.g.byName.name(x.name))
 	x.login = l
 	return final, nil
 }

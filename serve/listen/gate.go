@@ -246,7 +246,7 @@ func (g *Gate) verify(ctx context.Context, c *Conn, login, password string) (Log
 		return Login{}, err
 	}
 	g.stats.verified.Add(1)
-	g.byName.clear(nameKey(login))
+	g.byName.clear(g.byName.name(login))
 	return Login{Account: id, Address: addr}, nil
 }
 
@@ -286,9 +286,9 @@ func (g *Gate) place(ctx context.Context, l Login) (Login, error) {
 // mayTry answers AuthThrottled when the name or the client has failed too often.
 func (g *Gate) mayTry(c *Conn, login string) error {
 	what := ""
-	if g.byName.over(nameKey(login)) {
+	if g.byName.over(g.byName.name(login)) {
 		what = "account"
-	} else if !c.local() && g.bySite.over(siteKey(c)) {
+	} else if !c.local() && g.bySite.over(g.bySite.site(c.site)) {
 		what = "address"
 	}
 	if what == "" {
@@ -303,9 +303,9 @@ func (g *Gate) mayTry(c *Conn, login string) error {
 func (g *Gate) failed(c *Conn, login string, err error) {
 	switch mail.KindOf(err) {
 	case mail.AuthFailed:
-		g.byName.hit(nameKey(login))
+		g.byName.hit(g.byName.name(login))
 		if !c.local() {
-			g.bySite.hit(siteKey(c))
+			g.bySite.hit(g.bySite.site(c.site))
 		}
 		g.fail(c, login, err, "")
 	case mail.Disabled:

@@ -211,8 +211,8 @@ type Login struct {
 // Directory is what the Gate needs to know of accounts.
 type Directory interface {
 	// Verify checks a password (slow hash); login is an address or, in a one-domain system, a local part.
-	// Wrong or unknown: kind AuthFailed (same text, similar time). Disabled: kind Disabled. With AuthFailed
-	// the account may be told (0 if unknown): it is not said aloud, it lets Forget find what failed.
+	// Wrong or unknown: kind AuthFailed (same text, similar time). Disabled: kind Disabled. What else comes
+	// with an error is ignored.
 	Verify(ctx context.Context, login, password string) (mail.AccountID, mail.Address, error)
 	// SCRAM returns stored SCRAM-SHA-256 keys; ok false if the account has none (unknown accounts get stable fakes by the caller).
 	// Disabled: the keys and kind Disabled, which is told only after the proof.

@@ -21,12 +21,14 @@ const maxThrottled = 100_000
 type throttle struct {
 	limit int
 	step  time.Duration // one failure leaks away
+	seed  maphash.Seed  // differs per process, so that nobody can compute colliding names
 	mu    sync.Mutex
 	empty map[uint64]time.Time // when the bucket will be empty
 }
 
 func (t *throttle) init(limit int, window time.Duration) {
 	t.limit, t.step = limit, max(window/time.Duration(limit), 1)
+	t.seed = maphash.MakeSeed()
 	t.empty = make(map[uint64]time.Time)
 }
 
@@ -76,9 +78,8 @@ func (t *throttle) shrink(now time.Time) {
 	}
 }
 
-// seed differs per process so that nobody can compute colliding names.
-var seed = maphash.MakeSeed()
+// name is the key of a login name.
+func (t *throttle) name(login string) uint64 { return maphash.String(t.seed, strings.ToLower(login)) }
 
-func nameKey(login string) uint64 { return maphash.String(seed, strings.ToLower(login)) }
-
-func siteKey(c *Conn) uint64 { return maphash.Comparable[netip.Addr](seed, c.site) }
+// site is the key of a client's address.
+func (t *throttle) site(a netip.Addr) uint64 { return maphash.Comparable(t.seed, a) }
