@@ -103,6 +103,7 @@ func (s *session) answerFates(fates [][]mail.Receipt, size int64, begin time.Tim
 	}
 	for i, rs := range fates {
 		s.rcpts++
+		s.hideAll(rs)
 		s.logFates(rs, size, begin)
 		if s.cfg.Role == LMTP {
 			s.answerMail(s.merge(rs), "<"+t.orig[i]+"> ")

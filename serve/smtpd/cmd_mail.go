@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"bahnpost/mail"
@@ -52,13 +53,7 @@ func mailFrom(s *session, args string) {
 		s.failErr(smtp.ErrTooLarge)
 		return
 	}
-	var from mail.ReversePath
-	if m.From.Mailbox != "" {
-		if from.Address, err = mail.ParseAddress(m.From.Mailbox); err != nil {
-			s.fail(501, "5.1.7", "bad sender address: "+s.answerTo(err).text)
-			return
-		}
-	}
+	from := senderOf(m.From)
 	if s.cfg.Role == Submission {
 		if err := s.srv.intake.Sender(s.work, from, s.login.Account); err != nil {
 			s.failErr(err)
@@ -68,6 +63,17 @@ func mailFrom(s *session, args string) {
 	s.mail = transaction{env: s.envelope(&m, from), size: max(m.Size, 0)}
 	s.phase = mailing
 	s.reply(250, "2.1.0", "sender ok")
+}
+
+// senderOf is the reverse path, in canonical form if it has one. The grammar
+// was checked; a domain that is no proper host name (an underscore, a hyphen at
+// an end) is its owner's affair, and no reason to refuse or bounce the mail.
+func senderOf(p smtp.Path) mail.ReversePath {
+	a, err := mail.ParseAddress(p.Mailbox)
+	if err != nil {
+		a = mail.Address{Local: p.Local, Domain: strings.ToLower(p.Domain)}
+	}
+	return mail.ReversePath{Address: a}
 }
 
 func (s *session) loginHint() string {

@@ -22,6 +22,8 @@ var codes = map[mail.Kind]answer{
 	mail.Unavailable:   {451, "4.3.0", ""},
 	mail.NoSuchAccount: {550, "5.1.1", ""},
 	mail.NoSuchMailbox: {550, "5.1.1", ""},
+	mail.MailboxExists: {554, "5.3.0", ""}, // not expected here
+	mail.NoSuchMessage: {554, "5.3.0", ""}, // nor this
 	mail.OverQuota:     {452, "4.2.2", ""},
 	mail.TooLarge:      {552, "5.3.4", ""},
 	mail.Limit:         {452, "4.5.3", ""},
@@ -56,9 +58,26 @@ func (s *session) answerTo(err error) answer {
 		}
 		return a
 	}
+	e := s.hide(err)
+	return answer{codes[e.Kind].code, codes[e.Kind].status, e.Text}
+}
+
+// hide logs what the client must not see, and gives the reference that it may.
+func (s *session) hide(err error) *mail.Error {
 	ref := obs.Ref()
 	s.cfg.Log.Error("internal error", slog.String("session", s.id), slog.String("ref", ref), slog.Any("err", err))
-	return answer{451, "4.3.0", "internal error, ref " + ref}
+	return &mail.Error{Kind: mail.Internal, Text: "internal error, ref " + ref}
+}
+
+// hideAll does so for receipts, so that the reply and the line of the recipient's fate have one reference.
+func (s *session) hideAll(rs []mail.Receipt) {
+	for i := range rs {
+		if err := rs[i].Err; err != nil {
+			if _, said := errors.AsType[*mail.Error](err); !said {
+				rs[i].Err = s.hide(err)
+			}
+		}
+	}
 }
 
 var (

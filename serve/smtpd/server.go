@@ -32,7 +32,7 @@ type Config struct {
 	MaxMails       int           // MAIL commands in one session [10000; LMTP: no limit]
 	MaxErrors      int           // refused or malformed commands before we hang up [20; LMTP 1000]
 	MaxUnknown     int           // unknown recipients in one session of MX before we hang up [200]: address harvesting
-	MaxChatter     int           // commands other than RCPT, DATA and BDAT between two accepted mails [1000]
+	MaxChatter     int           // commands other than RCPT, DATA and BDAT between two accepted mails [1000; LMTP 100000]
 	CommandTimeout time.Duration // for a whole command line [5m], RFC 5321 §4.5.3.2.7
 	DataTimeout    time.Duration // without an octet of message data [3m], RFC 5321 §4.5.3.2.5
 	WriteTimeout   time.Duration // without progress of a reply [1m]
@@ -88,6 +88,7 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Role == LMTP {
 		def(&c.MaxErrors, 1000)
+		def(&c.MaxChatter, 100000)
 	} else {
 		def(&c.MaxMails, DefaultMaxMails)
 	}

@@ -3,6 +3,8 @@ package smtpd
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"bahnpost/mail"
 	"bahnpost/test/talk"
+	"bahnpost/wire/smtp"
 )
 
 // TestTalk holds the conversations of testdata/talk, once as they stand, and
@@ -243,6 +246,33 @@ func TestBareLineEndsInData(t *testing.T) {
 	}
 }
 
+// Each kind has a row, and its class of reply says whether it is worth to come again.
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	s := &session{cfg: &Config{Log: slog.New(slog.DiscardHandler)}}
+	for k := mail.Internal; k <= mail.Loop; k++ {
+		err := error(&mail.Error{Kind: k, Text: "x"})
+		a := s.answerTo(fmt.Errorf("wrapped: %w", err))
+		if a.code < 400 || a.status[0] != '0'+byte(a.code/100) || mail.Permanent(err) != (a.code >= 500) || a.text != "x" {
+			t.Errorf("kind %d: %+v", k, a)
+		}
+	}
+	if a := s.answerTo(errors.New("secret")); a.code != 451 || strings.Contains(a.text, "secret") {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestSenderOf(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"A@Example.ORG": "A@example.org", "a@host_name.Example": "a@host_name.example", "a@xn--bcher-kva.example": "a@bücher.example", "": ""} {
+		p := smtp.Path{Mailbox: in}
+		p.Local, p.Domain, _ = strings.Cut(in, "@")
+		if got := senderOf(p).String(); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestLogOfFates(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Config{Role: LMTP})
@@ -272,7 +302,7 @@ func TestLogOfFates(t *testing.T) {
 	<-c.done
 	log := h.log.String()
 	for _, want := range []string{"from=a@b.example to=alice@example.org size=3 fate=delivered", "to=nobody@example.org size=0 fate=refused",
-		"to=bob@example.org size=3 fate=deferred", `msg="session ended"`, "mails=1", "end=quit", "secret detail"} {
+		"to=bob@example.org size=3 fate=deferred", "internal error, ref ", `msg="session ended"`, "mails=1", "end=quit", "secret detail"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("log lacks %q:\n%s", want, log)
 		}
