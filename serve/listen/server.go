@@ -108,7 +108,9 @@ func (s *server) drain(grace time.Duration) error {
 		c.base.Close()
 	}
 	s.mu.Unlock()
-	waitFor(gone, lastWords)
+	if waitFor(gone, lastWords) && left == 0 {
+		return nil
+	}
 	return fmt.Errorf("listen: %d sessions did not end within %v and were cut", left, grace)
 }
 
