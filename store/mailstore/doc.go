@@ -1,6 +1,6 @@
 // Package mailstore keeps mailboxes and messages of the accounts of a cell:
 // names, UIDs, flags, modseqs, quota, ACL, metadata, bodies, search
-// (RFC 9051, 7162, 8474, 9208, 4314, 5464).
+// (RFC 9051, 7162, 8474, 8514, 9208, 4314, 5464).
 //
 // It is not the directory (addresses, credentials) and knows no protocol.
 //
@@ -13,7 +13,8 @@
 // has its body. There is one news path, Watch.
 //
 // Concurrency. Store and Box are safe for concurrent use. A Tx lives in its
-// function only. A View belongs to one session.
+// function only. A View belongs to one session. DESIGN.md has the order of locks.
 //
-// Errors that may be said aloud are *mail.Error; all others are transient.
+// Errors that may be said aloud are *mail.Error; all others are transient. An
+// Update whose commit failed has an unknown outcome until the next start.
 package mailstore
