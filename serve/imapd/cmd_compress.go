@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"io"
+
 	"bahnpost/wire/imap"
 )
 
@@ -32,15 +34,26 @@ type deflateState struct {
 	out   *imap.Deflater
 	first [1]byte // the clear octet that ended the waiting
 	has   bool
+	busy  io.Reader // where compressed octets come from while a command is read
+	wait  io.Reader // the same while none is: no deadline is moved and nothing flushed there
+	idle  bool      // wait is to be used
+}
+
+// deflateSource is the compressed side of the inflater.
+type deflateSource struct{ z *deflateState }
+
+func (r deflateSource) Read(p []byte) (int, error) {
+	if r.z.idle {
+		return r.z.wait.Read(p)
+	}
+	return r.z.busy.Read(p)
 }
 
 // startDeflate puts the layer between the buffers and the connection. What the client sent behind its
 // command can only be compressed already.
 func (s *session) startDeflate() {
-	z := &deflateState{
-		in:  imap.NewInflater(s.in.src, s.in.buf[s.in.r:s.in.w]),
-		out: imap.NewDeflater(s.out.dst),
-	}
+	z := &deflateState{out: imap.NewDeflater(s.out.dst), busy: s.in.src, wait: s.conn}
+	z.in = imap.NewInflater(deflateSource{z}, s.in.buf[s.in.r:s.in.w])
 	s.in.drop()
 	s.in.src, s.out.dst, s.deflate = z, z.out, z
 }
@@ -50,7 +63,9 @@ func (z *deflateState) await() error {
 	if z.has {
 		return nil
 	}
+	z.idle = true
 	err := z.in.Await(z.first[:])
+	z.idle = false
 	z.has = err == nil
 	return err
 }

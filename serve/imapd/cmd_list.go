@@ -204,9 +204,20 @@ func (s *session) appendList(b []byte, l *listed, r *imap.ListRequest) []byte {
 	b = append(b, `) "/" `...)
 	b = imap.AppendMailbox(b, l.Name, s.utf8())
 	if l.childInfo && r.RecursiveMatch {
-		b = append(b, ` ("CHILDINFO" ("SUBSCRIBED"))`...)
+		b = append(append(append(b, ` ("CHILDINFO" (`...), childInfo(r)...), "))"...)
 	}
 	return append(b, "\r\n"...)
+}
+
+// childInfo names the selection options that a child meets (RFC 5258 §3.5, RFC 6154 §2).
+func childInfo(r *imap.ListRequest) string {
+	switch {
+	case r.Subscribed && r.SelectSpecialUse:
+		return `"SUBSCRIBED" "SPECIAL-USE"`
+	case r.SelectSpecialUse:
+		return `"SPECIAL-USE"`
+	}
+	return `"SUBSCRIBED"`
 }
 
 // appendOldName ends a LIST response with OLDNAME (RFC 9051 §7.3.1).

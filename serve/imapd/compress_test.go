@@ -28,7 +28,7 @@ func (w *town) dialZ(t *testing.T) *zconn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc.SetDeadline(time.Now().Add(10 * time.Minute))
+	nc.SetDeadline(time.Now().Add(3 * time.Hour))
 	z := &zconn{t: t, nc: nc, r: bufio.NewReader(pump(nc)), w: nc}
 	z.expect("* OK")
 	z.send("a LOGIN alice secret\r\n")
@@ -149,8 +149,12 @@ func TestCompressedTalk(t *testing.T) {
 					t.Fatalf("body differs, %v", err)
 				}
 				z.expect("g OK")
+				time.Sleep(25 * time.Minute) // longer than a command may take, shorter than autologout
+				z.send("gg NOOP\r\n")
+				z.expect("gg OK")
 				z.send("h IDLE\r\n")
 				z.expect("+ ")
+				time.Sleep(29 * time.Minute)
 				if err := w.deliver("alice", "INBOX", []byte("Subject: x\r\n\r\n")); err != nil {
 					t.Fatal(err)
 				}

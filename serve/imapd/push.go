@@ -98,6 +98,7 @@ func (s *session) pushLocked() {
 		return
 	}
 	begun := time.Now()
+	s.cmd.row = nil // no command is being answered
 	if s.mbox != nil {
 		s.sayNews(s.pushExpunges())
 	}

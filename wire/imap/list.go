@@ -55,8 +55,8 @@ func (d *Decoder) ListArgs() (r ListRequest) {
 		d.SP()
 		d.List(true, func() { d.returnOption(&r) })
 	}
-	if r.RecursiveMatch && !r.Subscribed {
-		d.Fail("RECURSIVEMATCH needs SUBSCRIBED beside it (RFC 5258 §3.1)")
+	if r.RecursiveMatch && !r.Subscribed && !r.SelectSpecialUse {
+		d.Fail("RECURSIVEMATCH needs SUBSCRIBED or SPECIAL-USE beside it (RFC 5258 §3.1)")
 	}
 	if r.Subscribed {
 		r.ReturnSubscribed = true
