@@ -128,7 +128,7 @@ func (s *session) allowed(row *command) error {
 func (s *session) answer(err error) {
 	v := verdict{word: "OK", code: s.cmd.code, text: s.cmd.text}
 	if err != nil {
-		if ioError(err) || s.dying.Load() && errors.Is(err, context.Canceled) {
+		if ioError(err) || s.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			s.part(err)
 			return
 		}
@@ -257,7 +257,6 @@ type source session
 
 // Line implements imap.Source.
 func (s *source) Line() ([]byte, error) {
-	s.out.flushIfWaiting(&s.in)
 	l, err := s.in.line()
 	if errors.Is(err, errLineTooLong) {
 		return nil, bad("line is longer than 65536 octets")
@@ -277,11 +276,4 @@ func (s *source) Literal(n int64, wait bool) (io.Reader, error) {
 	}
 	s.in.lit = n
 	return &s.in, nil
-}
-
-// flushIfWaiting writes before a read that will block.
-func (o *output) flushIfWaiting(in *input) {
-	if in.buffered() == 0 {
-		o.flush()
-	}
 }

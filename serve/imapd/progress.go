@@ -2,6 +2,8 @@ package imapd
 
 import (
 	"bytes"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"bahnpost/store/mailstore"
@@ -22,7 +24,16 @@ func (s *session) inProgress(fn func() error) error {
 	t := time.NewTimer(progressEvery)
 	defer t.Stop()
 	done := make(chan error, 1)
-	go func() { done <- fn() }()
+	go func() {
+		var err error
+		defer func() {
+			if p := recover(); p != nil { // a bug of ours: let this command fail, not the process
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			done <- err
+		}()
+		err = fn()
+	}()
 	for {
 		select {
 		case err := <-done:

@@ -67,7 +67,6 @@ type session struct {
 
 	idling atomic.Bool // news are to be said at once
 	news   atomic.Bool // something was committed since we looked
-	dying  atomic.Bool // ctx has ended
 	over   atomic.Bool // state is loggedOut: for those without the lock
 
 	patience time.Duration // how long await may wait; set at the end of each turn
@@ -113,6 +112,7 @@ type timedReader struct{ s *session }
 
 func (r timedReader) Read(p []byte) (int, error) {
 	s := r.s
+	s.out.flush() // the client may wait for an answer before it goes on
 	if now := time.Now(); now.Sub(s.watched) > s.srv.cfg.CommandTimeout/16 {
 		s.watched = now
 		s.readUntil(now.Add(s.srv.cfg.CommandTimeout))
@@ -120,10 +120,11 @@ func (r timedReader) Read(p []byte) (int, error) {
 	return s.conn.Read(p)
 }
 
-// readUntil sets the read deadline, unless the session is to end at once.
+// readUntil sets the read deadline, unless the session is to end at once. (When
+// ctx ends, listen.Conn cuts the deadline itself.)
 func (s *session) readUntil(t time.Time) {
 	s.conn.SetReadDeadline(t)
-	if s.dying.Load() || s.over.Load() { // who set it also cut the deadline, maybe before the line above
+	if s.over.Load() { // whoever set it also cut the deadline, maybe before the line above
 		s.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
@@ -131,11 +132,6 @@ func (s *session) readUntil(t time.Time) {
 // serve runs the session on the goroutine of the connection, which only waits;
 // everything that needs stack or buffers is done by the crew.
 func (s *session) serve() {
-	stop := context.AfterFunc(s.ctx, func() {
-		s.dying.Store(true)
-		s.conn.SetReadDeadline(time.Unix(1, 0))
-	})
-	defer stop()
 	s.srv.crew.run((*greet)(s))
 	<-s.done
 	for !s.over.Load() {
@@ -231,7 +227,7 @@ func (s *session) turn() {
 		} else {
 			s.command()
 		}
-		if s.state == loggedOut || s.dying.Load() || s.in.buffered() == 0 {
+		if s.state == loggedOut || s.ctx.Err() != nil || s.in.buffered() == 0 {
 			break
 		}
 		if len(s.out.b) > maxPipelined {
@@ -273,7 +269,7 @@ func (s *session) part(err error) {
 	switch {
 	case s.state == loggedOut:
 		return
-	case s.dying.Load():
+	case s.ctx.Err() != nil:
 		text = "[UNAVAILABLE] " + causeText(s.ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		text = "Autologout; idle for too long"

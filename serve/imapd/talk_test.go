@@ -30,6 +30,37 @@ func TestTalk(t *testing.T) {
 	talk.RunAll(t, "testdata/talk/*.txtar", func(t *testing.T) talk.Env { return newTown(t, Config{}).env() })
 }
 
+// TestTalkTrickled holds the same conversations with clients that send one octet at a time.
+func TestTalkTrickled(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T) talk.Env {
+		e := newTown(t, Config{}).env()
+		e.Dial = trickle(e.Dial)
+		e.Secure = trickle(e.Secure)
+		return e
+	}
+	talk.RunAll(t, "testdata/talk/[^s]*.txtar", start)
+	talk.RunAll(t, "testdata/talk/s[^t]*.txtar", start) // not starttls: what must be dropped would come late
+}
+
+func trickle(dial func() (net.Conn, error)) func() (net.Conn, error) {
+	return func() (net.Conn, error) {
+		c, err := dial()
+		return trickler{c}, err
+	}
+}
+
+type trickler struct{ net.Conn }
+
+func (c trickler) Write(p []byte) (int, error) {
+	for i := range p {
+		if _, err := c.Conn.Write(p[i : i+1]); err != nil {
+			break // closed by what was sent before, as the story may want it
+		}
+	}
+	return len(p), nil
+}
+
 // town is a whole IMAP server on a store of its own, with the accounts alice and bob.
 type town struct {
 	t      testing.TB
@@ -109,6 +140,7 @@ func (w *town) env() talk.Env {
 		Login:    talkLogin,
 		Deliver:  w.deliver,
 		Verbs:    w.verbs(),
+		Heard:    grammatical,
 		Literals: true,
 	}
 }
