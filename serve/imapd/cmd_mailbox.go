@@ -53,8 +53,9 @@ func create(s *session, d *imap.Decoder) error {
 	return nil
 }
 
-// specialUses are the attributes of RFC 6154 §2 and RFC 8457 §4.
-var specialUses = [...]string{`\All`, `\Archive`, `\Drafts`, `\Flagged`, `\Important`, `\Junk`, `\Sent`, `\Trash`}
+// specialUses are the attributes of RFC 6154 §2 and RFC 8457 §4 that a mailbox can have here. \All and
+// \Flagged are for virtual mailboxes, which we do not have.
+var specialUses = [...]string{`\Archive`, `\Drafts`, `\Important`, `\Junk`, `\Sent`, `\Trash`}
 
 func specialUse(s string) (string, bool) {
 	for _, u := range specialUses {
