@@ -16,14 +16,13 @@ type Server struct {
 	pusher   *pusher
 	commands map[string]*command
 	caps     capabilities
-	open     counter
 }
 
 var _ listen.Handler = (*Server)(nil)
 
 // New returns a Server over store with the logins of gate.
 func New(store *mailstore.Store, gate *listen.Gate, cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), store: store, gate: gate, crew: newCrew()}
+	s := &Server{cfg: cfg.withDefaults(), store: store, gate: gate, crew: new(crew)}
 	s.pusher = newPusher(s.crew)
 	s.commands = commandTable()
 	s.caps = makeCapabilities(s.commands, s.cfg)
@@ -32,17 +31,14 @@ func New(store *mailstore.Store, gate *listen.Gate, cfg Config) *Server {
 
 // Serve implements listen.Handler.
 func (srv *Server) Serve(ctx context.Context, c *listen.Conn) {
-	srv.opened(+1)
-	s := newSession(ctx, srv, c)
-	s.serve()
-	if srv.opened(-1) == 0 {
-		srv.crew.dismiss()
-	}
+	srv.count(+1)
+	defer srv.count(-1)
+	newSession(ctx, srv, c).serve()
 }
 
-func (srv *Server) opened(d int64) int64 {
+func (srv *Server) count(d int) {
 	if f := srv.cfg.Metrics.Session; f != nil {
-		f(int(d))
+		f(d)
 	}
-	return srv.open.Add(d)
+	srv.crew.count(int64(d))
 }

@@ -17,8 +17,6 @@ import (
 	"bahnpost/wire/imap"
 )
 
-type counter = atomic.Int64
-
 // state is how far a session has come (RFC 9051 §3). Values are bits: a command names those it may be given in.
 type state uint8
 
