@@ -1,7 +1,9 @@
 package mail
 
 import (
+	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -38,7 +40,7 @@ func (a Address) String() string {
 func (a Address) ASCII() (string, bool) {
 	d := a.Domain
 	if !isASCII(d) {
-		if p, err := idna.Lookup.ToASCII(d); err == nil {
+		if p, err := domainProfile.ToASCII(d); err == nil {
 			d = p
 		}
 	}
@@ -62,17 +64,25 @@ func ParseAddress(s string) (Address, error) {
 	if local == "" {
 		return Address{}, badAddress("address has no local part before @")
 	}
+	local = norm.NFC.String(local)
 	if len(local) > MaxLocalPart {
 		return Address{}, badAddress("local part is longer than 64 octets")
+	}
+	if strings.ContainsFunc(local, isUnseen) {
+		return Address{}, badAddress("local part has a control character or an invisible line break")
 	}
 	d, err := ParseDomain(domain)
 	if err != nil {
 		return Address{}, err
 	}
-	return Address{norm.NFC.String(local), d}, nil
+	return Address{local, d}, nil
 }
 
-// ParseDomain canonicalises a domain name or an address literal in brackets.
+// ParseDomain canonicalises a domain name or an address literal in brackets
+// (RFC 5321 §4.1.3; the tag is written IPv6, the address as in RFC 5952).
+//
+// A label may have "--" in its third and fourth place without being "xn--":
+// RFC 5891 §4.2.3.1 reserves such names, but they are registered and get mail.
 func ParseDomain(s string) (string, error) {
 	switch {
 	case s == "":
@@ -80,28 +90,74 @@ func ParseDomain(s string) (string, error) {
 	case len(s) > MaxDomain:
 		return "", badAddress("domain is longer than 255 octets")
 	case s[0] == '[':
-		if len(s) < 3 || s[len(s)-1] != ']' {
-			return "", badAddress("address literal lacks its closing bracket")
-		}
-		return strings.ToLower(s), nil
+		return parseLiteral(s)
 	}
-	d, err := domainProfile.ToUnicode(strings.TrimSuffix(s, "."))
+	s = strings.TrimSuffix(s, ".")
+	if isPlainDomain(s) {
+		return s, checkLabels(s)
+	}
+	d, err := domainProfile.ToUnicode(s)
 	if err != nil {
 		return "", badAddress("domain is not a valid (internationalised) host name")
 	}
 	d = norm.NFC.String(strings.ToLower(d))
-	for label := range strings.SplitSeq(d, ".") {
-		if label == "" {
-			return "", badAddress("domain has an empty label")
-		}
-		if label[0] == '-' || label[len(label)-1] == '-' {
-			return "", badAddress("a label of the domain begins or ends with a hyphen")
-		}
+	// Lengths count in A-labels: that is what the DNS has to carry.
+	a, err := domainProfile.ToASCII(d)
+	if err != nil {
+		return "", badAddress("domain is not a valid (internationalised) host name")
 	}
-	return d, nil
+	return d, checkLabels(a)
 }
 
-var domainProfile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(true), idna.VerifyDNSLength(true))
+// isPlainDomain finds the names that are canonical as they stand: lower-case letters, digits, hyphens, dots, and no A-label.
+func isPlainDomain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.') {
+			return false
+		}
+	}
+	return !strings.Contains(s, "xn--")
+}
+
+// maxLabel is RFC 1035 §2.3.4's length of a label, in octets.
+const maxLabel = 63
+
+func checkLabels(d string) error {
+	for label := range strings.SplitSeq(d, ".") {
+		switch {
+		case label == "":
+			return badAddress("domain has an empty label")
+		case len(label) > maxLabel:
+			return badAddress("a label of the domain is longer than 63 octets")
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return badAddress("a label of the domain begins or ends with a hyphen")
+		}
+	}
+	if len(d) > MaxDomain-2 { // the root and the first length octet count in the DNS
+		return badAddress("domain is longer than 253 octets")
+	}
+	return nil
+}
+
+// parseLiteral reads [192.0.2.1] and [IPv6:2001:db8::1]; no other kind was ever registered.
+func parseLiteral(s string) (string, error) {
+	if len(s) < 3 || s[len(s)-1] != ']' {
+		return "", badAddress("address literal lacks its closing bracket")
+	}
+	inner := s[1 : len(s)-1]
+	const tag = "IPv6:"
+	if len(inner) > len(tag) && strings.EqualFold(inner[:len(tag)], tag) {
+		if ip, err := netip.ParseAddr(inner[len(tag):]); err == nil && ip.Is6() && ip.Zone() == "" {
+			return "[" + tag + ip.String() + "]", nil
+		}
+	} else if ip, err := netip.ParseAddr(inner); err == nil && ip.Is4() {
+		return "[" + ip.String() + "]", nil
+	}
+	return "", badAddress("address literal is neither [a.b.c.d] nor [IPv6:…]")
+}
+
+var domainProfile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(true),
+	idna.VerifyDNSLength(true), idna.CheckHyphens(false))
 
 func badAddress(text string) *Error { return &Error{Kind: BadInput, Text: text} }
 
@@ -140,6 +196,10 @@ func splitAddress(s string) (local, domain string, err error) {
 	}
 	return "", "", badAddress("quoted local part is not closed")
 }
+
+// isUnseen finds what RFC 6531 §3.3 would let pass and no mailbox should have:
+// C1 controls and line separators, which break logs and headers.
+func isUnseen(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
 
 // isDotString is RFC 5321's Dot-string with RFC 6531's UTF-8 atoms.
 func isDotString(s string) bool {
