@@ -3,6 +3,7 @@ package mailstore
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -54,25 +55,33 @@ func measure(b *testing.B, fn func()) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }
 
+var benchCorpus = flag.String("bench.corpus", "", "directory of .eml files to deliver in benchmarks")
+
+func mailsIn(b *testing.B, dir string) (out [][]byte) {
+	n := 0
+	filepath.Walk(dir, func(p string, fi os.FileInfo, err error) error {
+		if err == nil && fi.Mode().IsRegular() && filepath.Ext(p) == ".eml" && len(out) < 2000 {
+			if d, err := os.ReadFile(p); err == nil {
+				out = append(out, bytes.ReplaceAll(bytes.ReplaceAll(d, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n")))
+				n += len(d)
+			}
+		}
+		return nil
+	})
+	if len(out) > 0 {
+		b.Logf("%d messages, mean %d octets", len(out), n/len(out))
+	}
+	return out
+}
+
 // corpusMails are real messages if the corpus is there, else made-up ones.
 func corpusMails(b *testing.B) [][]byte {
+	if *benchCorpus != "" {
+		return mailsIn(b, *benchCorpus)
+	}
 	dir, _ := os.Getwd()
 	for ; dir != "/"; dir = filepath.Dir(dir) {
-		var out [][]byte
-		filepath.Walk(filepath.Join(dir, "shared", "corpus"), func(p string, fi os.FileInfo, err error) error {
-			if err == nil && fi.Mode().IsRegular() && filepath.Ext(p) == ".eml" && fi.Size() < 1<<20 && len(out) < 2000 {
-				if d, err := os.ReadFile(p); err == nil {
-					out = append(out, bytes.ReplaceAll(bytes.ReplaceAll(d, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n")))
-				}
-			}
-			return nil
-		})
-		if len(out) > 0 {
-			n := 0
-			for _, m := range out {
-				n += len(m)
-			}
-			b.Logf("corpus: %d messages, mean %d octets", len(out), n/len(out))
+		if out := mailsIn(b, filepath.Join(dir, "shared", "corpus")); len(out) > 0 {
 			return out
 		}
 	}
@@ -106,33 +115,40 @@ func BenchmarkDelivery(b *testing.B) {
 	mails := corpusMails(b)
 	for _, mode := range []string{"auto", "off"} {
 		for _, c := range []int{1, 8, 64} {
-			b.Run(fmt.Sprintf("zstd=%s/c=%d", mode, c), func(b *testing.B) {
-				s := durable(b, Config{Compression: mode})
-				ids := s.accounts(200)
-				var next atomic.Int64
-				measure(b, func() {
-					var wg sync.WaitGroup
-					for range c {
-						wg.Go(func() {
-							for {
-								i := next.Add(1)
-								if i > int64(b.N) {
-									return
-								}
-								body := s.finish(mails[i%int64(len(mails))])
-								a := mail.AccountID(1 + i%200)
-								s.must(Ticket{a, 1}, func(t *Tx) error { _, err := t.Append(ids[a], NewMessage{Body: body}); return err })
-								body.Release()
-							}
-						})
-					}
-					wg.Wait()
-				})
-				st := s.Stats()
-				b.ReportMetric(float64(st.DB.Updates)/float64(st.DB.Commits), "batch")
-			})
+			b.Run(fmt.Sprintf("zstd=%s/c=%d", mode, c), func(b *testing.B) { deliver(b, mails, Config{Compression: mode}, c) })
 		}
 	}
+}
+
+// BenchmarkInline compares values of InlineMax.
+func BenchmarkInline(b *testing.B) {
+	mails := corpusMails(b)
+	for _, limit := range []int{1024, 4096, 16384, 65536} {
+		b.Run(fmt.Sprint(limit), func(b *testing.B) { deliver(b, mails, Config{InlineMax: limit}, 32) })
+	}
+}
+
+// deliver stores mails in 200 accounts with c in flight.
+func deliver(b *testing.B, mails [][]byte, cfg Config, c int) {
+	s := durable(b, cfg)
+	ids := s.accounts(200)
+	var next atomic.Int64
+	measure(b, func() {
+		var wg sync.WaitGroup
+		for range c {
+			wg.Go(func() {
+				for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+					body := s.finish(mails[i%int64(len(mails))])
+					a := mail.AccountID(1 + i%200)
+					s.must(Ticket{a, 1}, func(t *Tx) error { _, err := t.Append(ids[a], NewMessage{Body: body}); return err })
+					body.Release()
+				}
+			})
+		}
+		wg.Wait()
+	})
+	st := s.Stats()
+	b.ReportMetric(float64(st.DB.Updates)/float64(st.DB.Commits), "batch")
 }
 
 // BenchmarkUpdate is the writer's part of a delivery alone: 64 in flight, one shared small body text.
