@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -91,7 +93,7 @@ type Prepared struct {
 	plan    *searchPlan
 	direct  bool // do not use the index
 	looked  bool // hits are filled in
-	verify  *verifier
+	verify  []*verifier
 }
 
 // Prepare plans q for the mailboxes of account a.
@@ -100,7 +102,7 @@ func (s *Store) Prepare(ctx context.Context, a mail.AccountID, q *Query) (*Prepa
 	if err != nil {
 		return nil, err
 	}
-	return &Prepared{s: s, account: a, plan: planSearch(q, keywords), verify: newVerifier(s, a)}, nil
+	return &Prepared{s: s, account: a, plan: planSearch(q, keywords)}, nil
 }
 
 // In evaluates the query over v, a view of a mailbox of the account.
@@ -119,7 +121,7 @@ const (
 // in evaluates the query over the UIDs lo..hi of v.
 func (p *Prepared) in(ctx context.Context, v *View, lo, hi UID) (f Found, err error) {
 	hi = min(hi, v.UIDNext()-1)
-	if len(p.plan.leaves) > 0 && !p.direct && !p.looked {
+	if len(p.plan.leaves)+len(p.plan.sent) > 0 && !p.direct && !p.looked {
 		if err := p.look(ctx, v, lo, hi); err != nil {
 			return f, err
 		}
@@ -209,20 +211,48 @@ func (p *Prepared) look(ctx context.Context, v *View, lo, hi UID) error {
 
 // settle decides rows by what is stored beyond the index of the mailbox: first the date and the thread, then the text.
 func (p *Prepared) settle(ctx context.Context, b *Box, rows []Row, f *Found) error {
-	if p.plan.meta {
+	if p.plan.meta || len(p.plan.sent) > 0 && !p.looked {
 		var err error
 		if rows, err = p.settleMeta(ctx, b, rows, f); err != nil {
 			return err
 		}
 	}
-	for i := range rows {
-		e := evaluation{row: rows[i], more: moreOf(b, &rows[i])}
-		if err := p.settleText(ctx, f, &e); err != nil {
-			return err
-		}
+	workers := min(runtime.GOMAXPROCS(0), maxVerifiers, (len(rows)+fewRows-1)/fewRows)
+	for len(p.verify) < workers {
+		p.verify = append(p.verify, newVerifier(p.s, p.account))
 	}
-	return nil
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	var mu sync.Mutex
+	var fault error
+	for _, x := range p.verify[:workers] {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(rows) {
+					return
+				}
+				e := evaluation{row: rows[i], more: moreOf(b, &rows[i])}
+				hit, err := p.settleText(ctx, x, &e)
+				if err != nil || hit {
+					mu.Lock()
+					if hit {
+						p.found(f, &e)
+					} else {
+						fault = err
+						next.Store(int64(len(rows)))
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return fault
 }
+
+// maxVerifiers bounds how many messages one search reads at a time: no more than there are readers of the database.
+const maxVerifiers = 4
 
 // settleMeta returns the rows that need their text read.
 func (p *Prepared) settleMeta(ctx context.Context, b *Box, rows []Row, f *Found) ([]Row, error) {
@@ -258,21 +288,15 @@ func moreOf(b *Box, r *Row) map[UID][]KeywordID {
 }
 
 // settleText decides one message by reading it.
-func (p *Prepared) settleText(ctx context.Context, f *Found, e *evaluation) error {
+func (p *Prepared) settleText(ctx context.Context, x *verifier, e *evaluation) (hit bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return false, err
 	}
-	err := p.verify.read(ctx, p.plan, e)
-	if mail.KindOf(err) == mail.NoSuchMessage || mail.KindOf(err) == mail.Corrupt {
-		return nil // gone meanwhile, or nothing of it can be read: it matches no text, and Check will tell
+	err = x.read(ctx, p.plan, e)
+	if k := mail.KindOf(err); err != nil && (k == mail.NoSuchMessage || k == mail.Corrupt) {
+		return false, nil // gone meanwhile, or it cannot be read: it matches no text, and Check will tell
 	}
-	if err != nil {
-		return err
-	}
-	if p.plan.root.eval(e) == yes {
-		p.found(f, e)
-	}
-	return nil
+	return err == nil && p.plan.root.eval(e) == yes, err
 }
 
 // search is the Store's part for searching.

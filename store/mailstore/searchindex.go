@@ -184,7 +184,8 @@ func (ix *indexer) rest(ctx context.Context, wait time.Duration) {
 const (
 	busyUpdates = 100 // updates per second of others above which mail comes first
 	shortPause  = 2 * time.Millisecond
-	longPause   = 100 * time.Millisecond
+	longPause   = 250 * time.Millisecond
+	busyShare   = 9 // pauses are so many times the work then
 )
 
 // pace pauses after a step of work: for a part of its length, or for a multiple while others are writing.
@@ -195,7 +196,7 @@ func (ix *indexer) pace(ctx context.Context) error {
 	rate := float64(stats.Updates-ix.moves) / max(worked.Seconds(), 0.001)
 	pause := worked / 8
 	if ix.moves != 0 && rate > busyUpdates || stats.Waiting > 0 {
-		pause = worked * 3
+		pause = worked * busyShare
 	}
 	t := time.NewTimer(min(max(pause, shortPause), longPause))
 	defer t.Stop()
@@ -298,6 +299,10 @@ func (ix *indexer) message(ctx context.Context, a mail.AccountID, id MessageID) 
 	}
 	defer r.Close()
 	ix.b.Message(int64(id))
+	if f := factsOf(&Meta{Summary: r.summary}); f.sentOK {
+		const day = 86400
+		ix.b.Sent((f.sent - (f.sent%day+day)%day) / day)
+	}
 	err = ix.walk.walk(r, func(t *foldedText) bool {
 		if t.name != "" {
 			ix.b.Text(fts.Name, t.fold, nil)

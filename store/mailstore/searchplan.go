@@ -40,7 +40,9 @@ func decided(b bool) verdict {
 type searchPlan struct {
 	root   *criterion
 	leaves []*textLeaf
+	sent   []*sentLeaf
 	meta   bool // has criteria on what Meta holds
+	thread bool // the thread is among them
 	fuzzy  bool
 }
 
@@ -54,7 +56,8 @@ type criterion struct {
 	number   int64
 	from, to int64
 	leaf     *textLeaf
-	cost     int // 0: row, 1: Meta, 2: text
+	sent     *sentLeaf // nil: not whole days
+	cost     int       // 0: row, 1: Meta, 2: text
 }
 
 // evaluation is a message under evaluation.
@@ -104,8 +107,11 @@ func (p *searchPlan) node(q *Query, keywords []string) *criterion {
 			return &criterion{op: QAll}
 		}
 		c.cost, c.leaf = 2, p.text(q)
-	case QSent, QThread:
-		c.cost, p.meta = 1, true
+	case QSent:
+		c.cost, c.sent = 1, p.days(q)
+		p.meta = p.meta || c.sent == nil
+	case QThread:
+		c.cost, p.meta, p.thread = 1, true, true
 	}
 	return c
 }
@@ -157,7 +163,7 @@ func (c *criterion) evalMore(e *evaluation) verdict {
 		return decided(int64(e.row.Message) == c.number)
 	case QSent, QThread:
 		if e.facts == nil {
-			return unknown
+			return c.sent.eval(e)
 		}
 		if c.op == QThread {
 			return decided(int64(e.facts.thread) == c.number)
@@ -185,6 +191,45 @@ func (c *criterion) join(e *evaluation) verdict {
 		}
 	}
 	return out
+}
+
+// sentLeaf is QSent over whole days, which the index knows.
+type sentLeaf struct {
+	from, to int64 // days since 1970
+	hits     *fts.Hits
+}
+
+// days makes the leaf of a QSent that begins and ends at midnight or never.
+func (p *searchPlan) days(q *Query) *sentLeaf {
+	const day, never = 86400, 1 << 40 // some 35,000 years
+	whole := func(t int64) bool { return t%day == 0 || t < -never || t > never }
+	if !whole(q.From) || !whole(q.To) {
+		return nil
+	}
+	l := &sentLeaf{from: q.From / day, to: q.To / day}
+	p.sent = append(p.sent, l)
+	return l
+}
+
+// eval says what the index knows.
+func (l *sentLeaf) eval(e *evaluation) verdict {
+	if l == nil {
+		return unknown
+	}
+	return hitVerdict(l.hits, int64(e.row.Message))
+}
+
+// hitVerdict says what an answer of the index means for a message.
+func hitVerdict(h *fts.Hits, id int64) verdict {
+	switch {
+	case h == nil || id > h.High:
+		return unknown
+	case h.Sure.Has(id):
+		return yes
+	case h.All || h.Maybe.Has(id):
+		return unknown
+	}
+	return no
 }
 
 // textLeaf is a criterion on text: all of its needed parts.
@@ -266,17 +311,7 @@ func (l *textLeaf) part(e *evaluation, i int) verdict {
 			return v
 		}
 	}
-	h := l.parts[i].hits
-	id := int64(e.row.Message)
-	switch {
-	case h == nil || id > h.High:
-		return unknown
-	case h.Sure.Has(id):
-		return yes
-	case h.All || h.Maybe.Has(id):
-		return unknown
-	}
-	return no
+	return hitVerdict(l.parts[i].hits, int64(e.row.Message))
 }
 
 // score is the relevancy of a message that matches (RFC 6203 §4): whole words and the words in their order count.
@@ -330,6 +365,12 @@ func (p *searchPlan) look(ctx context.Context, c *db.Conn, x *fts.Index, account
 			l.parts[i].hits = h
 		}
 	}
+	for _, l := range p.sent {
+		var err error
+		if l.hits, err = x.Lookup(ctx, c, account, fts.Query{Fields: fts.In(fts.Sent), From: l.from, To: l.to}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -339,5 +380,8 @@ func (p *searchPlan) forget() {
 		for i := range l.parts {
 			l.parts[i].hits = nil
 		}
+	}
+	for _, l := range p.sent {
+		l.hits = nil
 	}
 }

@@ -120,12 +120,14 @@ func (x *verifier) read(ctx context.Context, p *searchPlan, e *evaluation) error
 		return err
 	}
 	defer r.Close()
-	if p.meta {
-		thread, err := x.s.threadOf(ctx, x.account, e.row.Message)
-		if err != nil {
-			return err
+	if p.meta || len(p.sent) > 0 {
+		m := Meta{Summary: r.summary}
+		if p.thread {
+			if m.Thread, err = x.s.threadOf(ctx, x.account, e.row.Message); err != nil {
+				return err
+			}
 		}
-		e.facts = factsOf(&Meta{Thread: thread, Summary: r.summary})
+		e.facts = factsOf(&m)
 	}
 	texts := make([]verdict, p.parts())
 	x.open = x.open[:0]
@@ -143,6 +145,9 @@ func (x *verifier) read(ctx context.Context, p *searchPlan, e *evaluation) error
 		}
 	}
 	e.texts = texts
+	if len(x.open) == 0 {
+		return nil
+	}
 	x.tail = x.tail[:0]
 	return x.walk.walk(r, func(t *foldedText) bool {
 		if t.name == "" && !deep {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"math"
 	"slices"
 )
 
@@ -52,8 +53,14 @@ func NewBuilder() *Builder {
 	return b
 }
 
+// keepTerms is how many terms a Builder keeps memory for: more than a usual batch has.
+const keepTerms = 1 << 16
+
 // Reset forgets all messages.
 func (b *Builder) Reset() {
+	if len(b.table) > 4*keepTerms {
+		b.table, b.terms, b.arena, b.pairs = make([]uint32, keepTerms), nil, nil, nil
+	}
 	clear(b.table)
 	b.terms, b.arena, b.pairs = b.terms[:0], b.arena[:0], b.pairs[:0]
 	b.groups = b.groups[:fieldEnd]
@@ -97,6 +104,17 @@ func (b *Builder) Text(field Field, header, folded []byte) {
 	}
 	b.open = c
 	c.feed(folded)
+}
+
+// Sent notes the day of the message's Date header, in days since 1970.
+func (b *Builder) Sent(day int64) {
+	b.group = uint32(Sent)
+	b.addTerm(dayTerm(nil, day))
+}
+
+// dayTerm appends a day so that terms sort like days. Days that do not fit are at the ends.
+func dayTerm(b []byte, day int64) []byte {
+	return binary.BigEndian.AppendUint32(b, uint32(min(max(day, math.MinInt32), math.MaxInt32)+1<<31))
 }
 
 // EndText ends the text that Text has fed.

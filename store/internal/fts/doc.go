@@ -17,7 +17,7 @@
 // inside one token, or the pieces of it are all there (token.go says how),
 // and looking up a substring walks the vocabulary, which is small and cached.
 //
-// Concurrency. An Index is safe for concurrent use; a Builder and a Set are
+// Concurrency. an Index is safe for concurrent use; a Builder and a Set that is being filled are
 // not. Write and Merge of one account must not run at the same time. Only leaf locks.
 //
 // Errors: ErrDamaged for a block that does not decode (scan the messages, and
@@ -50,6 +50,7 @@ type Field uint8
 // Fields. They are stored as the first octet of terms and sort in this order.
 const (
 	fieldOver Field = 1 + iota // ids of messages with more terms than we keep
+	Sent                       // day of the Date header
 	Name                       // names of header fields that are there
 	From
 	To

@@ -61,9 +61,12 @@ func (m mailbox) has(id int64, q Query) bool {
 	return false
 }
 
+func sentDay(id int64) int64 { return id*37%200 - 100 }
+
 // feed adds a message to b in chunks cut at random.
 func (m mailbox) feed(r *rand.Rand, b *Builder, id int64) {
 	b.Message(id)
+	b.Sent(sentDay(id))
 	for _, t := range m[id] {
 		if t.name != "" {
 			b.Text(Name, []byte(t.name), nil)
@@ -233,6 +236,16 @@ func TestLookup(t *testing.T) {
 					var err error
 					if more, err = x.Merge(t.Context(), d, 7, alive, nil); err != nil {
 						t.Fatal(err)
+					}
+				}
+				if err := x.Check(t.Context(), d, 7); err != nil {
+					t.Fatal(err)
+				}
+				from, to := r.Int64N(200)-100, r.Int64N(200)-100
+				h := lookupIn(t, d, x, 7, Query{Fields: In(Sent), From: from, To: to})
+				for id := int64(1); id <= high; id++ {
+					if day := sentDay(id); m[id] != nil && h.Sure.Has(id) != (from <= day && day < to) {
+						t.Fatalf("day %d of %d, wanted %d to %d", day, id, from, to)
 					}
 				}
 				for range 10 * (1 + round/10) {

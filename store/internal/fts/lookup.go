@@ -32,6 +32,9 @@ type Query struct {
 	Fields Fields
 	Header []byte // folded name: with Header in Fields only this field; with Fields Name and no Needle: where it is present
 	Needle []byte // folded
+
+	// With Fields Sent: days From <= day < To since 1970, and no Needle.
+	From, To int64
 }
 
 // Hits is the answer to a Query; Sure and Maybe have no id in common.
@@ -91,6 +94,10 @@ func (q *Query) steps() []step {
 	if q.Fields == 1<<Name && len(q.Needle) == 0 {
 		m := matcher{core: q.Header, alts: []alt{{exact, q.Header, true}}}
 		return []step{{scopes: []scope{q.scope(Name)}, plan: plan{m}}}
+	}
+	if q.Fields == 1<<Sent {
+		m := matcher{alts: []alt{{within, dayTerm(dayTerm(nil, q.From), q.To), true}}}
+		return []step{{scopes: []scope{q.scope(Sent)}, plan: plan{m}}}
 	}
 	var words, text []scope
 	for f := From; f < fieldEnd; f++ {

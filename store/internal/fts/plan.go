@@ -13,6 +13,7 @@ const (
 	prefix
 	suffix
 	exact
+	within // b is two terms of the same length: first <= token < second
 )
 
 // alt is one way a token can hold its part of the needle. sure: such a token proves the whole needle.
@@ -47,6 +48,9 @@ func (m *matcher) match(tok []byte) (hit, sure bool) {
 			ok = bytes.HasSuffix(tok, a.b)
 		case exact:
 			ok = bytes.Equal(tok, a.b)
+		case within:
+			n := len(a.b) / 2
+			ok = bytes.Compare(tok, a.b[:n]) >= 0 && bytes.Compare(tok, a.b[n:]) < 0
 		}
 		if ok {
 			if a.sure {

@@ -14,22 +14,34 @@ const (
 type chunk [chunkWords]uint64
 
 // Set is a set of message ids: bitmaps for the stretches that have any. The zero value is empty.
+// Reading is safe for concurrent use.
 type Set struct {
 	keys   []int64 // ascending; id >> chunkBits
 	chunks []*chunk
-	last   int // index used last
+	last   int // index that at used last
 }
 
-// at finds the chunk of key, making it if wanted.
-func (s *Set) at(key int64, create bool) *chunk {
+// find returns the chunk of key, nil if there is none.
+func (s *Set) find(key int64) *chunk {
+	if len(s.keys) == 0 {
+		return nil
+	}
+	if i := key - s.keys[0]; i >= 0 && i < int64(len(s.keys)) && s.keys[i] == key { // the usual case: no gaps
+		return s.chunks[i]
+	}
+	if i, ok := slices.BinarySearch(s.keys, key); ok {
+		return s.chunks[i]
+	}
+	return nil
+}
+
+// at returns the chunk of key, making it if there is none.
+func (s *Set) at(key int64) *chunk {
 	if s.last < len(s.keys) && s.keys[s.last] == key {
 		return s.chunks[s.last]
 	}
 	i, ok := slices.BinarySearch(s.keys, key)
 	if !ok {
-		if !create {
-			return nil
-		}
 		s.keys = slices.Insert(s.keys, i, key)
 		s.chunks = slices.Insert(s.chunks, i, new(chunk))
 	}
@@ -39,13 +51,13 @@ func (s *Set) at(key int64, create bool) *chunk {
 
 // Add adds id.
 func (s *Set) Add(id int64) {
-	s.at(id>>chunkBits, true)[id>>6&(chunkWords-1)] |= 1 << (id & 63)
+	s.at(id >> chunkBits)[id>>6&(chunkWords-1)] |= 1 << (id & 63)
 }
 
 // AddRange adds from..to inclusive.
 func (s *Set) AddRange(from, to int64) {
 	for from <= to {
-		c := s.at(from>>chunkBits, true)
+		c := s.at(from >> chunkBits)
 		end := min(to, from|(1<<chunkBits-1))
 		for from <= end {
 			w := &c[from>>6&(chunkWords-1)]
@@ -61,7 +73,7 @@ func (s *Set) Has(id int64) bool {
 	if s == nil {
 		return false
 	}
-	c := s.at(id>>chunkBits, false)
+	c := s.find(id >> chunkBits)
 	return c != nil && c[id>>6&(chunkWords-1)]&(1<<(id&63)) != 0
 }
 
@@ -90,7 +102,7 @@ func (s *Set) Empty() bool {
 // Or adds the members of o.
 func (s *Set) Or(o *Set) {
 	for i, key := range o.keys {
-		c := s.at(key, true)
+		c := s.at(key)
 		for j, w := range o.chunks[i] {
 			c[j] |= w
 		}
@@ -124,7 +136,7 @@ func (s *Set) Sub(o *Set) {
 
 func (s *Set) each(o *Set, f func(c, d *chunk)) {
 	for i, key := range s.keys {
-		f(s.chunks[i], o.at(key, false))
+		f(s.chunks[i], o.find(key))
 	}
 }
 
