@@ -403,6 +403,38 @@ func BenchmarkIdleView(b *testing.B) {
 	runtime.KeepAlive(keep)
 }
 
+// BenchmarkIdleAccounts shows what an account costs in memory whose INBOX is open with a view and a watcher.
+func BenchmarkIdleAccounts(b *testing.B) {
+	const n = 2000
+	s := newSite(b, Config{})
+	ids := s.accounts(n)
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	keep := make([]any, 0, 2*n)
+	for _, a := range s.cache.accts {
+		s.cache.drop(a)
+	}
+	base := heap()
+	for a := 1; a <= n; a++ {
+		s.box(mail.AccountID(a), Inbox)
+	}
+	cached := heap()
+	for a := 1; a <= n; a++ {
+		box, _ := s.OpenBox(b.Context(), mail.AccountID(a), ids[a])
+		v := box.NewView()
+		keep = append(keep, v, s.Notify(mail.AccountID(a), ids[a], func([]Change) { _ = v }))
+	}
+	open := heap()
+	b.ReportMetric(float64(cached-base)/n, "B/account")
+	b.ReportMetric(float64(open-cached)/n, "B/open")
+	runtime.KeepAlive(keep)
+}
+
 // BenchmarkRead streams bodies.
 func BenchmarkRead(b *testing.B) {
 	for _, mode := range []string{"auto", "off"} {

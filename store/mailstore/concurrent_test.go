@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bahnpost/mail"
+	"bahnpost/store/internal/db"
 )
 
 // A step that fails within a batch leaves nothing behind, and what the others
@@ -104,6 +105,58 @@ func TestStaleCache(t *testing.T) {
 	a.byID(inbox).wrk.live = false
 	if x = s.append(tk, inbox, text(3), 0); x.UID != 3 {
 		t.Errorf("uid %d", x.UID)
+	}
+	s.clean()
+}
+
+// A transaction that is lost as a whole tells nobody; its members run again, or never.
+func TestLostTransaction(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	tk := s.account(1, Quota{})
+	inbox := s.box(1, Inbox).ID
+	b, err := s.OpenBox(t.Context(), 1, inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := b.NewView()
+	body := s.body(text(1))
+	defer body.Release()
+	var got Appended
+	u := &update{s: s.Store, ticket: tk, fn: func(tx *Tx) (err error) {
+		if _, err = tx.CreateMailbox(MailboxSpec{Name: "made"}); err == nil {
+			got, err = tx.Append(inbox, NewMessage{Body: body, Keywords: []string{"k"}})
+		}
+		return err
+	}}
+	lost := errors.New("lost")
+	lose := func() {
+		err := s.db.Update(context.Background(), func(c *db.Tx) error {
+			if err := u.run(c); err != nil {
+				return err
+			}
+			return lost
+		}, u.committed)
+		if !errors.Is(err, lost) {
+			t.Fatal(err)
+		}
+	}
+	lose()
+	if m := s.box(1, Inbox); m.Messages != 0 || v.Dirty() {
+		t.Errorf("readers see a lost step: %+v", m)
+	}
+	if a := s.append(tk, inbox, text(2), 0); a.UID != 1 || a.Message != 1 {
+		t.Errorf("%+v", a)
+	}
+	lose()
+	if err := s.db.Update(context.Background(), u.run, u.committed); err != nil || got.UID != 2 { // the replay
+		t.Errorf("%+v %v", got, err)
+	}
+	if m := s.box(1, "made"); m.ID == 0 || s.box(1, Inbox).Messages != 2 {
+		t.Errorf("%+v", m)
+	}
+	if n, err := v.Sync(t.Context(), true); err != nil || !n.Exists || v.Count() != 2 {
+		t.Errorf("%+v %v", n, err)
 	}
 	s.clean()
 }

@@ -3,7 +3,6 @@ package mailstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"bahnpost/home"
@@ -332,5 +331,3 @@ func (r *acctRow) describe(id mail.AccountID) Account {
 	return Account{ID: id, Epoch: r.epoch, ModSeq: r.modseq, UsedBytes: r.usedBytes, UsedCount: r.usedMsgs, Mailboxes: r.mailboxes,
 		Quota: Quota{Bytes: r.quotaBytes, Messages: r.quotaMsgs, Warn: parseWarn(r.quotaWarn)}}
 }
-
-func internal(format string, args ...any) error { return fmt.Errorf("mailstore: "+format, args...) }
