@@ -3,6 +3,7 @@ package imapd
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"bahnpost/mail"
 	"bahnpost/store/mailstore"
@@ -50,7 +51,7 @@ func (s *session) searchMany(p *imap.Search, withSelected bool) error {
 	if err != nil {
 		return err
 	}
-	many := &manySearch{s: s, p: p}
+	many, said := &manySearch{s: s, p: p}, time.Now()
 	for i := range mbs {
 		mb := &mbs[i]
 		isSelected := s.mbox != nil && s.mbox.id == mb.ID
@@ -65,6 +66,10 @@ func (s *session) searchMany(p *imap.Search, withSelected bool) error {
 		}
 		if err != nil {
 			return err
+		}
+		if time.Since(said) > progressEvery {
+			s.sayProgress()
+			said = time.Now()
 		}
 	}
 	return nil

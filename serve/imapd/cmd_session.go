@@ -74,7 +74,7 @@ func startTLS(s *session, d *imap.Decoder) error {
 	if d.End(); d.Err() != nil {
 		return d.Err()
 	}
-	if !s.conn.CanStartTLS() {
+	if !s.conn.CanStartTLS() || s.deflate != nil { // RFC 4978 §3: compression lies above TLS
 		return bad("TLS is not available or already on")
 	}
 	s.tagged(verdict{word: "OK", text: "begin TLS negotiation now"})

@@ -60,6 +60,7 @@ func TestMetadataArgs(t *testing.T) {
 		want any
 	}{
 		{` "" /shared/comment`, GetMetadata{MaxSize: -1, Entries: []string{"/shared/comment"}}},
+		{` INBOX /private/comment /shared/comment`, GetMetadata{Mailbox: "INBOX", MaxSize: -1, Entries: []string{"/private/comment", "/shared/comment"}}},
 		{` INBOX (/Shared/comment /private/comment)`, GetMetadata{Mailbox: "INBOX", MaxSize: -1, Entries: []string{"/shared/comment", "/private/comment"}}},
 		{` "INBOX" (MAXSIZE 1024) (/shared/comment)`, GetMetadata{Mailbox: "INBOX", MaxSize: 1024, Entries: []string{"/shared/comment"}}},
 		{` (DEPTH infinity MAXSIZE 0) inbox /private`, GetMetadata{Mailbox: "INBOX", Infinity: true, Entries: []string{"/private"}}},

@@ -32,7 +32,7 @@ func (d *Decoder) GetMetadataArgs() (g GetMetadata) {
 	g.Mailbox = d.Mailbox()
 	d.SP()
 	if d.Peek() != '(' {
-		g.Entries = []string{d.MetadataEntry(false)}
+		d.bareEntries(&g)
 		return g
 	}
 	options := false
@@ -52,11 +52,23 @@ func (d *Decoder) GetMetadataArgs() (g GetMetadata) {
 	}
 	d.SP()
 	if d.Peek() != '(' {
-		g.Entries = []string{d.MetadataEntry(false)}
+		d.bareEntries(&g)
 		return g
 	}
 	d.List(false, func() { g.Entries = append(g.Entries, d.MetadataEntry(false)) })
 	return g
+}
+
+// bareEntries reads entries without parentheses: one, or several as the example of RFC 5464 §4.4.1 has them.
+func (d *Decoder) bareEntries(g *GetMetadata) {
+	g.Entries = []string{d.MetadataEntry(false)}
+	for d.TakeSP() && !d.AtEnd() {
+		if len(g.Entries) >= MaxItems {
+			d.Fail("list has more than %d members", MaxItems)
+			return
+		}
+		g.Entries = append(g.Entries, d.MetadataEntry(false))
+	}
 }
 
 func (d *Decoder) metadataOption(g *GetMetadata) {
