@@ -61,8 +61,9 @@ type Dir struct {
 	cfg     DirConfig
 	packs   packer
 	handles handles
-	solid   atomic.Bool // the file system can't punch holes: disk space tells nothing about dead records
-	chores  sync.Mutex  // one Sweep or Compact at a time; taken before mu
+	sharded [shards]atomic.Bool // directories of files/ that are durable
+	solid   atomic.Bool         // the file system can't punch holes: disk space tells nothing about dead records
+	chores  sync.Mutex          // one Sweep or Compact at a time; taken before mu
 
 	mu      sync.Mutex
 	closed  bool
@@ -130,12 +131,6 @@ func syncDir(path string) error {
 func (d *Dir) layout() error {
 	for _, sub := range []string{"packs", "files", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(d.path, sub), 0o700); err != nil {
-			return err
-		}
-	}
-	for i := range shards {
-		err := os.Mkdir(filepath.Join(d.path, "files", fmt.Sprintf("%02x", i)), 0o700)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -102,6 +103,9 @@ func (w *fileWriter) commit() error {
 		return err
 	}
 	to := w.d.filePath(w.id)
+	if err := w.d.makeShard(w.id); err != nil {
+		return err
+	}
 	if err := disk.rename(w.f.Name(), to); err != nil {
 		return err
 	}
@@ -109,6 +113,27 @@ func (w *fileWriter) commit() error {
 		os.Remove(to) // not acknowledged; better no garbage
 		return err
 	}
+	return nil
+}
+
+// makeShard makes the directory for id, once; its name is durable when it
+// returns, also if another Commit has just made it and not yet synced it.
+func (d *Dir) makeShard(id string) error {
+	var i [1]byte
+	if _, err := hex.Decode(i[:], []byte(id[:2])); err != nil {
+		return err
+	}
+	if d.sharded[i[0]].Load() {
+		return nil
+	}
+	path := filepath.Dir(d.filePath(id))
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := d.cfg.disk.syncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	d.sharded[i[0]].Store(true)
 	return nil
 }
 

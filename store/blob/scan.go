@@ -146,6 +146,9 @@ func (d *Dir) All(ctx context.Context) iter.Seq2[Entry, error] {
 func (d *Dir) allFiles(ctx context.Context, yield func(Entry, error) bool) {
 	for i := range shards {
 		list, err := os.ReadDir(filepath.Join(d.path, "files", fmt.Sprintf("%02x", i)))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			yield(Entry{}, err)
 			return
