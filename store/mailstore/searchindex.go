@@ -225,7 +225,15 @@ func (ix *indexer) account(ctx context.Context, a mail.AccountID, reset bool) er
 		if err := ix.pace(ctx); err != nil {
 			return err
 		}
+		if err := ix.merge(ctx, a); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// merge does what merging is due, which is rarely much: a message is rewritten a few times in its life.
+func (ix *indexer) merge(ctx context.Context, a mail.AccountID) error {
 	for more := true; more; {
 		var err error
 		more, err = ix.s.search.index.Merge(ctx, ix.s.db, int64(a), ix.alive(a), ix.pace)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -414,5 +415,37 @@ func TestRaces(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestMergeable: a backlog of new segments is merged from the oldest on, so that each message is rewritten once a level.
+func TestMergeable(t *testing.T) {
+	t.Parallel()
+	var segs []segment
+	for i := range 1000 {
+		segs = append(segs, segment{base: int64(i), last: int64(i), docs: 1})
+	}
+	rewritten := int64(0)
+	for {
+		in := mergeable(segs)
+		if in == nil {
+			break
+		}
+		m := segment{level: in[0].level + 1, base: in[0].base, last: in[fanout-1].last}
+		for i, s := range in {
+			m.docs += s.docs
+			if s.level != in[0].level || i > 0 && s.base != in[i-1].last+1 {
+				t.Fatalf("merge of %+v", in)
+			}
+		}
+		rewritten += m.docs
+		i := int(slices.IndexFunc(segs, func(s segment) bool { return s.base == m.base }))
+		segs = slices.Replace(segs, i, i+fanout, m)
+	}
+	if len(segs) > 4*fanout || rewritten > 3000 {
+		t.Errorf("%d segments, %d messages rewritten", len(segs), rewritten)
+	}
+	if !slices.IsSortedFunc(segs, func(a, b segment) int { return b.level - a.level }) {
+		t.Errorf("%+v", segs)
 	}
 }

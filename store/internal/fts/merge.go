@@ -11,7 +11,7 @@ import (
 type Live func(ctx context.Context, from, to int64) (*Set, error)
 
 // Merge does one piece of the account's housekeeping: it sweeps what a merge or
-// a crash left over, else merges the newest segments if there are enough of a
+// a crash left over, else merges neighbours if there are enough of a
 // level, leaving out messages that are gone. more reports whether to call again.
 func (x *Index) Merge(ctx context.Context, d *db.DB, account int64, alive Live, pace Pace) (more bool, err error) {
 	var segs []segment
@@ -30,11 +30,23 @@ func (x *Index) Merge(ctx context.Context, d *db.DB, account int64, alive Live, 
 	if leftover {
 		return true, sweep(ctx, d, account, pace)
 	}
-	k := len(segs) - fanout
-	if k < 0 || segs[k].level > segs[len(segs)-1].level {
+	if segs = mergeable(segs); segs == nil {
 		return false, nil
 	}
-	return true, x.merge(ctx, d, account, segs[k:], alive, pace)
+	return true, x.merge(ctx, d, account, segs, alive, pace)
+}
+
+// mergeable picks the oldest fanout neighbours of the least level that has so many. Levels fall with age by that.
+func mergeable(segs []segment) (best []segment) {
+	for i, from := 0, 0; i < len(segs); i++ {
+		if segs[i].level != segs[from].level {
+			from = i
+		}
+		if i-from == fanout-1 && (best == nil || segs[i].level < best[0].level) {
+			best = segs[from : i+1]
+		}
+	}
+	return best
 }
 
 // sweep deletes all segments that are not live.
