@@ -51,8 +51,8 @@ type Endpoint struct {
 	Handler  Handler
 
 	// TooMany is the line, CRLF included, that says in the protocol's words
-	// that there are too many connections ("421 4.3.2 …", "* BYE …"). Empty,
-	// or with Implicit: the connection is closed without a word.
+	// that there are too many connections [those of the protocol, if it is one
+	// of ours]. With Implicit the connection is closed without a word.
 	TooMany string
 }
 
@@ -139,7 +139,8 @@ func (s *Server) ListenOn(e Endpoint, ln net.Listener) error {
 func (s *Server) Run(ctx context.Context, grace time.Duration) error { return s.run(ctx, grace) }
 
 // ServeConn serves a connection that somebody else accepted, as if e had
-// accepted it, and returns when it has ended. It needs no Run.
+// accepted it, and returns when it has ended. It needs no Run. Once Run drains
+// it closes nc and returns ErrDraining.
 func (s *Server) ServeConn(e Endpoint, nc net.Conn) error {
 	p, err := s.newPort(e)
 	if err != nil {
@@ -147,9 +148,14 @@ func (s *Server) ServeConn(e Endpoint, nc net.Conn) error {
 		return err
 	}
 	s.mu.Lock()
+	if s.ending { // drain may wait already: nobody may join
+		s.mu.Unlock()
+		nc.Close()
+		return ErrDraining
+	}
 	s.guests = append(s.guests, p)
-	s.mu.Unlock()
 	s.wg.Add(1)
+	s.mu.Unlock()
 	p.accepted.Add(1)
 	p.open.Add(1)
 	s.serve(p, nc)

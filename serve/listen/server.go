@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,9 @@ func (s *server) init(cfg Config) {
 func (s *server) newPort(e Endpoint) (*port, error) {
 	if e.Handler == nil {
 		return nil, fmt.Errorf("listen: endpoint %s %s has no handler", e.Protocol, e.Addr)
+	}
+	if e.TooMany == "" {
+		e.TooMany = tooMany(e.Protocol)
 	}
 	p := &port{Endpoint: e}
 	if s.cfg.TLS != nil {
@@ -155,6 +159,20 @@ func (s *server) accept(ctx context.Context, p *port) {
 		s.wg.Add(1)
 		go s.serve(p, nc)
 	}
+}
+
+// tooMany is what a protocol says when there is no room (RFC 5321 §3.8 and
+// RFC 3463 §3.4, RFC 9051 §7.1.5, RFC 3206 §4).
+func tooMany(protocol string) string {
+	switch strings.TrimSuffix(protocol, "s") {
+	case "smtp", "submission", "lmtp":
+		return "421 4.3.2 too many connections, try again later\r\n"
+	case "imap":
+		return "* BYE [UNAVAILABLE] too many connections, try again later\r\n"
+	case "pop3":
+		return "-ERR [SYS/TEMP] too many connections, try again later\r\n"
+	}
+	return ""
 }
 
 // refuse tells a client that there is no room. It does not wait for it.

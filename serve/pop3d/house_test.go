@@ -27,7 +27,7 @@ import (
 	"bahnpost/store/mailstore"
 )
 
-// house is a node with POP3 only, on real stores and loopback sockets.
+// house is a node with POP3 only, on real stores.
 type house struct {
 	t       testing.TB
 	dir     *directory.Directory
@@ -35,7 +35,8 @@ type house struct {
 	gate    *listen.Gate
 	server  *listen.Server
 	log     *logbook
-	pop3    string // address
+	pop     *Server
+	pop3    string // address, once opened
 	pop3s   string
 	account map[string]mail.AccountID
 }
@@ -73,8 +74,19 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// newHouse opens a house with the accounts anna and bert, password "pw-anna" …
+// newHouse opens a house with loopback sockets.
 func newHouse(t testing.TB, cfg Config) *house {
+	t.Helper()
+	h := newQuietHouse(t, cfg)
+	h.pop3 = h.listen("pop3", h.pop, false)
+	h.pop3s = h.listen("pop3s", h.pop, true)
+	h.run()
+	return h
+}
+
+// newQuietHouse makes a house without sockets, which may stand in a bubble,
+// with the accounts anna and bert, password "pw-anna" …
+func newQuietHouse(t testing.TB, cfg Config) *house {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	st, err := store.Open(ctx, store.Config{Dir: t.TempDir(), DB: store.DBConfig{NoSync: true}, Blob: blob.DirConfig{NoSync: true}})
@@ -99,25 +111,28 @@ func newHouse(t testing.TB, cfg Config) *house {
 		a, err := h.dir.Account(ctx, id)
 		return a.UIDLFormat, err
 	}
-	pop := New(h.mail, h.gate, cfg)
+	h.pop = New(h.mail, h.gate, cfg)
 	h.server = listen.New(listen.Config{TLS: &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}, AllowPlaintext: true, Log: log})
-	h.pop3 = h.listen("pop3", pop, false)
-	h.pop3s = h.listen("pop3s", pop, true)
+	t.Cleanup(func() { cancel(); must(t, st.Close()) })
+	return h
+}
+
+// run serves until the test ends.
+func (h *house) run() {
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.server.Run(ctx, 5*time.Second) }()
-	t.Cleanup(func() {
+	h.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Error(err)
+			h.t.Error(err)
 		}
 		for _, s := range h.server.Stats() {
 			if s.Panics > 0 {
-				t.Errorf("%d sessions panicked: %s", s.Panics, h.log)
+				h.t.Errorf("%d sessions panicked: %s", s.Panics, h.log)
 			}
 		}
-		must(t, st.Close())
 	})
-	return h
 }
 
 func (h *house) listen(protocol string, handler listen.Handler, implicit bool) string {
