@@ -36,6 +36,9 @@ func (t *Tx) Append(id MailboxID, m NewMessage) (Appended, error) {
 
 // Import stores a message with given UID, dates, flags, modseq and UIDL.
 func (t *Tx) Import(id MailboxID, m ImportedMessage) (Appended, error) {
+	if m.ModSeq > maxImportModSeq {
+		return Appended{}, &mail.Error{Kind: mail.BadInput, Text: "modseq is too large"}
+	}
 	if m.UID != 0 {
 		b, err := t.get(id)
 		if err != nil {
@@ -50,6 +53,9 @@ func (t *Tx) Import(id MailboxID, m ImportedMessage) (Appended, error) {
 	}
 	return t.insert(id, &m)
 }
+
+// maxImportModSeq leaves an account a lifetime of steps below 2⁶³ (RFC 7162 §3.1).
+const maxImportModSeq = 1 << 60
 
 // maxUID is never given out: UIDNEXT must stay a UID.
 const maxUID = 1<<32 - 1

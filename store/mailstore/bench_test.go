@@ -435,6 +435,40 @@ func BenchmarkIdleAccounts(b *testing.B) {
 	runtime.KeepAlive(keep)
 }
 
+// BenchmarkTransfer copies and moves 10,000 messages at once.
+func BenchmarkTransfer(b *testing.B) {
+	s := durable(b, Config{})
+	id := filled(b, s, 1, 10_000)
+	tk := Ticket{1, 1}
+	archive := s.box(1, "Archive").ID
+	b.Run("copy", func(b *testing.B) {
+		measure(b, func() {
+			for range b.N {
+				s.must(tk, func(t *Tx) error { _, err := t.Copy(id, Range(1, maxUID), archive); return err })
+			}
+		})
+	})
+	b.Run("move", func(b *testing.B) {
+		trash := s.box(1, "Trash").ID
+		measure(b, func() {
+			for i := range b.N {
+				from, to := id, trash
+				if i%2 == 1 {
+					from, to = to, from
+				}
+				s.must(tk, func(t *Tx) error { _, err := t.Move(from, Range(1, maxUID), to); return err })
+			}
+		})
+	})
+	b.Run("expunge", func(b *testing.B) {
+		measure(b, func() {
+			for range b.N {
+				s.must(tk, func(t *Tx) error { _, err := t.Expunge(archive, Range(1, maxUID), false); return err })
+			}
+		})
+	})
+}
+
 // BenchmarkRead streams bodies.
 func BenchmarkRead(b *testing.B) {
 	for _, mode := range []string{"auto", "off"} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -182,6 +183,50 @@ func TestCancel(t *testing.T) {
 		t.Errorf("%d messages, %d acknowledged, %d cancelled", m.Messages, sure.Load(), unsure.Load())
 	}
 	s.clean()
+}
+
+// Space comes back after a deletion: rows, bodies, pages of the database file.
+func TestSpaceComesBack(t *testing.T) {
+	t.Parallel()
+	synced := func(s *site) int64 { // size of the file once the log is in it
+		s.close()
+		fi, err := os.Stat(filepath.Join(s.dir, "mail.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.open()
+		return fi.Size()
+	}
+	s := newSite(t, Config{Compression: "off", BlobGrace: -1})
+	tk := s.account(1, Quota{})
+	box := func(name string) MailboxID { return s.box(1, name).ID }
+	empty := synced(s)
+	for i := range 6000 {
+		s.append(tk, box([]string{Inbox, "Junk"}[i%2]), big(i, 3500), 0)
+	}
+	full := synced(s)
+	s.must(tk, func(x *Tx) error {
+		if _, err := x.Expunge(x.a.wfind(Inbox).id, Range(1, maxUID), false); err != nil {
+			return err
+		}
+		return x.DeleteMailbox(x.a.wfind("Junk").id)
+	})
+	for n := 1; n > 0; {
+		var err error
+		if n, err = s.reap(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synced(s) // a fresh count of free pages
+	if err := s.vacuum(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.clean()
+	if after := synced(s); after-empty > (full-empty)*7/8 {
+		t.Errorf("file has %d octets, %d when full, %d when empty", after, full, empty)
+	} else {
+		t.Logf("file had %d octets, has %d", full, after)
+	}
 }
 
 const crashDir = "MAILSTORE_CRASH_DIR"

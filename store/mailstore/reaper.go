@@ -239,6 +239,11 @@ const (
 
 // vacuum gives free pages back while nobody waits.
 func (s *Store) vacuum(ctx context.Context) error {
+	for range 2 { // the counters are refreshed behind a commit: the second one waits for that
+		if err := s.db.Update(ctx, func(*db.Tx) error { return nil }, nil); err != nil {
+			return err
+		}
+	}
 	for range vacuumTick {
 		st := s.db.Stats()
 		if st.Waiting > 0 || st.FreePages < max(vacuumFloor, st.Pages/16) {

@@ -212,6 +212,29 @@ func BenchmarkSearch(b *testing.B) {
 	}
 }
 
+// BenchmarkSearchDirect is what a message costs that the index does not cover yet, or cannot decide.
+func BenchmarkSearchDirect(b *testing.B) {
+	m := benchMailbox()
+	ctx := context.Background()
+	box, err := m.s.OpenBox(ctx, 1, m.box)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer box.Close()
+	const stretch = 2000
+	for b.Loop() {
+		p, err := m.s.Prepare(ctx, 1, &Query{Op: QBody, Text: "zebrafink"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		p.direct = true
+		if _, err := p.in(ctx, box.NewView(), 1, stretch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/stretch, "µs/msg")
+}
+
 // BenchmarkIndexCorpus says what indexing real mail costs: CPU and share of its text.
 func BenchmarkIndexCorpus(b *testing.B) {
 	files := corpusFiles(b, 1000, 1<<20)

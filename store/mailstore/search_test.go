@@ -100,7 +100,7 @@ func truth(t testing.TB, raw, prefix []byte) *plainMessage {
 				m.body[len(m.body)-1] += f
 			}
 			if k == message.BodyText {
-				whole = len(text) > 0 && len(text) < 1024 && !strings.ContainsAny(string(text[len(text)-1:]), " \n")
+				whole = len(text) > 0 && len(text) < 1024 && text[len(text)-1] > ' '
 			} else {
 				whole = true
 			}

@@ -78,7 +78,7 @@ func (w *textWalk) chunk(kind message.TextKind, field string, text []byte) bool 
 	default:
 		t.field = fts.Body
 		n := len(text)
-		t.end = n > 0 && n < wholeChunk && text[n-1] != '\n' && text[n-1] != ' '
+		t.end = n > 0 && n < wholeChunk && text[n-1] > ' '
 	}
 	w.buf = message.Fold(w.buf[:0], unsafe.String(unsafe.SliceData(text), len(text)))
 	t.text = w.buf
