@@ -10,8 +10,8 @@
 // A message is delivered to all recipients in one go, and each gets a receipt.
 // LMTP has an answer for each (RFC 2033 §4.2). SMTP has one answer for all, so:
 //
-//   - what would refuse a recipient for good is looked for at RCPT: unknown
-//     addresses, relaying, quota (with the SIZE of MAIL), a home that is away;
+//   - what can be refused is refused at RCPT, each recipient for itself: unknown
+//     addresses, relaying, quota (with the SIZE of MAIL);
 //   - all delivered: 250. All refused for good: 5xx, nothing was delivered;
 //   - a mixed end, the rare rest, is a 451: nothing is lost and nobody bounces a
 //     mail that arrived. The client comes again with the same octets; a Ledger in

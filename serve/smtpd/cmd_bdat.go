@@ -27,7 +27,7 @@ func bdat(s *session, args string) {
 		return
 	}
 	s.widen()
-	s.startData()
+	s.startData(t.got)
 	if t.w == nil {
 		t.w = s.srv.intake.Open(s.work, t.env)
 		s.phase = chunked
@@ -57,7 +57,7 @@ func bdat(s *session, args string) {
 
 // skipChunk reads a chunk that is refused.
 func (s *session) skipChunk(size int64, last, mailing bool) {
-	s.startData()
+	s.startData(0)
 	if _, err := s.in.Chunk(io.Discard, size); err != nil {
 		s.dataLost(err)
 		return

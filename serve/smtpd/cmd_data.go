@@ -26,7 +26,7 @@ func dataCmd(s *session, _ string) {
 	}
 	s.out = smtp.AppendReply(s.out, 354, "", "end data with <CR><LF>.<CR><LF>")
 	s.widen()
-	s.startData()
+	s.startData(0)
 	t.w = s.srv.intake.Open(s.work, t.env)
 	n, refused, err := s.in.Data(t.w, s.cfg.MaxMessageSize)
 	s.octets += n
@@ -37,9 +37,12 @@ func dataCmd(s *session, _ string) {
 	s.finish(n, refused)
 }
 
-func (s *session) startData() {
-	now := time.Now()
-	s.reading = reading{data: true, since: now}
+// startData begins to count idleness and rate; got is what came in earlier chunks of the message.
+func (s *session) startData(got int64) {
+	if got == 0 || s.mail.since.IsZero() {
+		s.mail.since = time.Now()
+	}
+	s.reading = reading{data: true, since: s.mail.since, n: got}
 }
 
 // dataLost ends a session in the middle of a message: nothing was delivered.

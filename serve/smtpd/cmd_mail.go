@@ -14,11 +14,12 @@ type transaction struct {
 	env    *mail.Envelope
 	size   int64 // announced, 0 if not
 	rcpts  [][]mail.Recipient
-	orig   []string // of each accepted RCPT, for replies and logs
-	tried  int      // RCPT commands
-	w      Incoming // message data, while it comes
-	got    int64    // octets of chunks so far
-	broken bool     // a chunk failed: only RSET helps (RFC 3030 §2)
+	orig   []string  // of each accepted RCPT, for replies and logs
+	tried  int       // RCPT commands
+	w      Incoming  // message data, while it comes
+	got    int64     // octets of chunks so far
+	since  time.Time // the first octet of the message
+	broken bool      // a chunk failed: only RSET helps (RFC 3030 §2)
 }
 
 // reset forgets the mail under way.

@@ -131,6 +131,23 @@ func TestDataTooSlow(t *testing.T) {
 	})
 }
 
+// Chunks don't help: the rate is that of the message.
+func TestSlowChunks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newHouse(t, Config{}).pipe(t)
+		c.talk(t, strings.Split(untilData, "C: DATA")[0])
+		start := time.Now()
+		for range 3 {
+			c.talk(t, "C' BDAT 1\\r\\nx\nS: 250")
+			time.Sleep(2 * time.Minute)
+		}
+		c.talk(t, "C: BDAT 1\nS: 421 4.4.2 too slow\nS.")
+		if d := time.Since(start); d > 7*time.Minute {
+			t.Errorf("after %v", d)
+		}
+	})
+}
+
 func TestDeafClient(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newHouse(t, Config{}).pipe(t)
