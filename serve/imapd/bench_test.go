@@ -9,6 +9,8 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -268,4 +270,36 @@ func memory() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapInuse + m.StackInuse
+}
+
+// BenchmarkStore measures STORE of one flag by 8 clients, each in a mailbox of its own.
+func BenchmarkStore(b *testing.B) {
+	const clients = 8
+	w := newTown(b, Config{})
+	addr := w.tcp()
+	ks := make([]*client, clients)
+	for i := range ks {
+		ks[i] = dialClient(b, addr)
+		ks[i].do("LOGIN alice secret")
+		ks[i].do("CREATE m%d", i)
+		for range 20 {
+			ks[i].do("APPEND m%d {14+}\r\nSubject: x\r\n\r\n", i)
+		}
+		ks[i].do("SELECT m%d", i)
+	}
+	b.ResetTimer()
+	c := cpu()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for _, k := range ks {
+		wg.Go(func() {
+			for i := left.Add(-1); i >= 0; i = left.Add(-1) {
+				k.do("UID STORE %d %cFLAGS (\\Flagged)", i%20+1, "+-"[i/20%2])
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(cpu()-c)/1e6/float64(b.N), "cpu-ms/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }

@@ -58,13 +58,11 @@ func (in *input) ready() {
 }
 
 // took puts the octet that ended the waiting into the buffer.
-func (in *input) took(n int) {
-	if n == 0 {
-		return
-	}
+func (in *input) took() {
 	in.ready()
 	in.buf[in.w] = in.one[0]
 	in.w++
+	in.total++
 }
 
 // fill reads once more from the client.

@@ -62,6 +62,7 @@ type session struct {
 	notify  *notifyState // RFC 5465
 	own     ownStep      // last step made by this session while notify is set
 	deflate *deflateState
+	raw     *rawInput // of a plain TCP connection, else nil
 
 	idling atomic.Bool // news are to be said at once
 	news   atomic.Bool // something was committed since we looked
@@ -92,6 +93,7 @@ type current struct {
 func newSession(ctx context.Context, srv *Server, c *listen.Conn) *session {
 	s := &session{srv: srv, conn: c, ctx: ctx, state: notAuthenticated, started: time.Now()}
 	s.done = make(chan struct{}, 1)
+	s.raw = newRawInput(c, &s.in)
 	s.in.src, s.out.dst = timedReader{s}, timedWriter{s}
 	return s
 }
@@ -133,13 +135,12 @@ func (s *session) serve() {
 	s.srv.crew.run((*greet)(s))
 	<-s.done
 	for !s.over.Load() {
-		n, err := s.await()
+		err := s.await()
 		if err != nil {
 			s.srv.crew.run(&parting{s, err})
 			<-s.done
 			break
 		}
-		s.in.took(n)
 		s.srv.crew.run((*turn)(s))
 		<-s.done
 	}
@@ -147,19 +148,22 @@ func (s *session) serve() {
 	<-s.done
 }
 
-// await waits for the first octet of the client's next command. It touches
-// only what nobody else does while no turn runs.
-func (s *session) await() (int, error) {
+// await waits until there is input. It touches only what nobody else does
+// while no turn runs.
+func (s *session) await() error {
 	s.readUntil(time.Now().Add(s.patience))
-	if s.deflate != nil {
-		return 0, s.deflate.await()
+	switch {
+	case s.deflate != nil:
+		return s.deflate.await()
+	case s.raw != nil:
+		return s.raw.await(&s.in)
 	}
-	n, err := s.conn.Read(s.in.one[:])
+	n, err := s.conn.Read(s.in.one[:]) // a buffer is taken when there is more
 	if n > 0 {
-		s.in.total++
-		err = nil
+		s.in.took()
+		return nil
 	}
-	return n, err
+	return err
 }
 
 // Jobs of a session for the crew.
