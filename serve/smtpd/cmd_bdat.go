@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"io"
+	"time"
 
 	"bahnpost/wire/smtp"
 )
@@ -26,26 +27,29 @@ func bdat(s *session, args string) {
 		s.skipChunk(size, last, mailing)
 		return
 	}
-	s.widen()
 	s.startData(t.got)
-	if t.w == nil {
-		t.w = s.srv.intake.Open(s.work, t.env)
-		s.phase = chunked
-	}
+	s.phase = chunked
 	t.got += size
+	var deny error // known before an octet of it is read
+	switch {
+	case t.got > s.cfg.MaxMessageSize:
+		deny = smtp.ErrTooLarge
+	case t.w == nil && !s.open():
+		deny = errManyMails
+	}
 	var w io.Writer = t.w
-	if t.got > s.cfg.MaxMessageSize {
-		w = refuser{smtp.ErrTooLarge}
+	if deny != nil {
+		w = io.Discard
 	}
 	refused, err := s.in.Chunk(w, size)
+	if refused == nil {
+		refused = deny
+	}
 	s.octets += size
 	switch {
 	case err != nil:
 		s.dataLost(err)
 	case last:
-		if refused == nil && t.got > s.cfg.MaxMessageSize {
-			refused = smtp.ErrTooLarge
-		}
 		s.finish(t.got, refused)
 	case refused != nil:
 		t.broken = true
@@ -66,6 +70,9 @@ func (s *session) skipChunk(size int64, last, mailing bool) {
 	switch {
 	case !mailing:
 		s.fail(503, "5.5.1", s.outOfPhase("BDAT"))
+	case t.broken && last: // in LMTP too a reply for each recipient (RFC 2033 §4.3); and the message is over
+		s.refuseAll(answer{503, "5.5.1", "a chunk was refused"}, t.got, time.Now())
+		s.reset()
 	case t.broken:
 		s.fail(503, "5.5.1", "a chunk was refused, send RSET")
 	case s.cfg.Role == LMTP && last: // RFC 2033 §4.3: a reply for each recipient, and there is none
@@ -74,8 +81,3 @@ func (s *session) skipChunk(size int64, last, mailing bool) {
 		s.fail(503, "5.5.1", "no recipient was accepted")
 	}
 }
-
-// refuser is a writer that refuses.
-type refuser struct{ err error }
-
-func (r refuser) Write([]byte) (int, error) { return 0, r.err }

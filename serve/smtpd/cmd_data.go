@@ -24,10 +24,12 @@ func dataCmd(s *session, _ string) {
 		s.fail(503, "5.5.1", "BINARYMIME needs BDAT") // RFC 3030 §3
 		return
 	}
+	if !s.open() {
+		s.fail(errBusy.code, errBusy.status, errBusy.text)
+		return
+	}
 	s.out = smtp.AppendReply(s.out, 354, "", "end data with <CR><LF>.<CR><LF>")
-	s.widen()
 	s.startData(0)
-	t.w = s.srv.intake.Open(s.work, t.env)
 	n, refused, err := s.in.Data(t.w, s.cfg.MaxMessageSize)
 	s.octets += n
 	if err != nil {

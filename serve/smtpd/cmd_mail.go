@@ -20,6 +20,7 @@ type transaction struct {
 	got    int64     // octets of chunks so far
 	since  time.Time // the first octet of the message
 	broken bool      // a chunk failed: only RSET helps (RFC 3030 §2)
+	counts bool      // among Server.underWay
 }
 
 // reset forgets the mail under way.
@@ -27,10 +28,25 @@ func (s *session) reset() {
 	if s.mail.w != nil {
 		s.mail.w.Abort()
 	}
+	if s.mail.counts {
+		s.srv.underWay.Add(-1)
+	}
 	s.mail = transaction{}
 	if s.phase != fresh {
 		s.phase = ready
 	}
+}
+
+// open begins the message itself, if there is room for one more.
+func (s *session) open() bool {
+	if s.srv.underWay.Add(1) > int64(s.cfg.MaxUnderWay) {
+		s.srv.underWay.Add(-1)
+		return false
+	}
+	s.mail.counts = true
+	s.widen()
+	s.mail.w = s.srv.intake.Open(s.work, s.mail.env)
+	return true
 }
 
 // mailFrom: MAIL FROM:<reverse-path> [ SP parameters ]. RFC 5321 §4.1.1.2; SIZE

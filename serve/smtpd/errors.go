@@ -82,8 +82,11 @@ func (s *session) hideAll(rs []mail.Receipt) {
 
 var (
 	errSize = answer{552, "5.3.4", "message is too large"}
+	errBusy = answer{451, "4.3.2", errManyMails.Text}
 	errPart = answer{451, "4.3.0", "not delivered to all recipients yet, send it again"}
 )
+
+var errManyMails = &mail.Error{Kind: mail.Unavailable, Text: "too many messages at once, try again"}
 
 // fate words are for logs and metrics.
 func (a answer) fate() string {

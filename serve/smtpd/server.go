@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bahnpost/mail"
@@ -33,6 +34,7 @@ type Config struct {
 	MaxErrors      int           // refused or malformed commands before we hang up [20; LMTP 1000]
 	MaxUnknown     int           // unknown recipients in one session of MX before we hang up [200]: address harvesting
 	MaxChatter     int           // commands other than RCPT, DATA and BDAT between two accepted mails [1000; LMTP 100000]
+	MaxUnderWay    int           // messages whose octets are coming, over all sessions [1000]: each holds a buffer here and up to a megabyte in the store
 	CommandTimeout time.Duration // for a whole command line [5m], RFC 5321 §4.5.3.2.7
 	DataTimeout    time.Duration // without an octet of message data [3m], RFC 5321 §4.5.3.2.5
 	WriteTimeout   time.Duration // without progress of a reply [1m]
@@ -50,6 +52,7 @@ const (
 	DefaultMaxErrors      = 20
 	DefaultMaxUnknown     = 200
 	DefaultMaxChatter     = 1000
+	DefaultMaxUnderWay    = 1000
 	DefaultMinRate        = 64
 	DefaultGreetPause     = 5 * time.Millisecond
 	BufferSize            = 64 << 10        // of a connection while a message flows: few reads, and it fits the cache
@@ -95,6 +98,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxRecipients, DefaultMaxRecipients)
 	def(&c.MaxErrors, DefaultMaxErrors)
 	def(&c.MaxUnknown, DefaultMaxUnknown)
+	def(&c.MaxUnderWay, DefaultMaxUnderWay)
 	def(&c.MaxChatter, DefaultMaxChatter)
 	dur(&c.CommandTimeout, 5*time.Minute)
 	dur(&c.DataTimeout, 3*time.Minute)
@@ -140,6 +144,7 @@ type Server struct {
 	gate     Gate // nil: nobody logs in
 	commands map[string]command
 	bufs     sync.Pool // *[]byte of BufferSize
+	underWay atomic.Int64
 }
 
 // New returns a Server. gate may be nil unless the role is Submission.

@@ -246,6 +246,37 @@ func TestBareLineEndsInData(t *testing.T) {
 	}
 }
 
+// Messages under way are bounded over all sessions, and counted right.
+func TestUnderWay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{MaxUnderWay: 1})
+	a, b := h.dial(t), h.dial(t)
+	a.talk(t, untilData)
+	before, _, _ := strings.Cut(untilData, "S: 354")
+	b.talk(t, before+`
+		S: 451 4.3.2
+		C' BDAT 1\r\nx
+		S: 451 4.3.0
+		C: RSET
+		S: 250`)
+	a.talk(t, "C: .\nS: 250")
+	b.talk(t, `
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<bob@example.org>
+		S: 250
+		C' BDAT 1\r\nx
+		S: 250
+		C: RSET
+		S: 250`)
+	a.talk(t, "C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<bob@example.org>\nS: 250\nC: DATA\nS: 354")
+	a.Close()
+	<-a.done
+	if n := h.end.Handler.(*Server).underWay.Load(); n != 0 {
+		t.Errorf("%d under way", n)
+	}
+}
+
 // Each kind has a row, and its class of reply says whether it is worth to come again.
 func TestCodes(t *testing.T) {
 	t.Parallel()
