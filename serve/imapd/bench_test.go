@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -208,9 +209,38 @@ func BenchmarkAppend(b *testing.B) {
 	measureRuns(b, func() { k.do("APPEND INBOX {%d+}\r\n%s", len(msg), msg) })
 }
 
+// BenchmarkPush measures delivery to an idling client: from before the commit to the EXISTS.
+func BenchmarkPush(b *testing.B) {
+	w := newTown(b, Config{})
+	k := dialClient(b, w.tcp())
+	k.do("LOGIN alice secret")
+	k.do("SELECT INBOX")
+	fmt.Fprintf(k.c, "i IDLE\r\n")
+	k.r.ReadSlice('\n')
+	var after time.Duration
+	for b.Loop() {
+		if err := w.append(1, "INBOX", mailstore.NewMessage{}, []byte("Subject: x\r\n\r\n")); err != nil {
+			b.Fatal(err)
+		}
+		committed := time.Now()
+		for range 2 { // EXISTS and RECENT
+			if _, err := k.r.ReadSlice('\n'); err != nil {
+				b.Fatal(err)
+			}
+		}
+		after += time.Since(committed)
+	}
+	b.ReportMetric(float64(after.Microseconds())/float64(b.N), "µs-after-commit")
+}
+
 // BenchmarkIdle reports what an idling session costs in memory (heap and
 // stacks of server and client end, without the kernel's), and push latency.
 func BenchmarkIdle(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { benchIdle(b, nil) })
+	b.Run("tls", func(b *testing.B) { benchIdle(b, &tls.Config{InsecureSkipVerify: true}) })
+}
+
+func benchIdle(b *testing.B, secure *tls.Config) {
 	const sessions = 2000
 	w := newTown(b, Config{})
 	w.fill(100)
@@ -227,8 +257,22 @@ func BenchmarkIdle(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+		if secure != nil {
+			io.WriteString(c, "x STARTTLS\r\n")
+			for n := 0; !bytes.Contains(buf[:n], []byte("x OK")); {
+				m, err := c.Read(buf[n:])
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += m
+			}
+			c = tls.Client(c, secure)
+		}
 		conns[i] = c
-		for _, cmd := range []string{"", "a LOGIN alice secret\r\n", "b SELECT INBOX\r\n", "c IDLE\r\n"} {
+		for k, cmd := range []string{"", "a LOGIN alice secret\r\n", "b SELECT INBOX\r\n", "c IDLE\r\n"} {
+			if k == 0 && secure != nil {
+				continue // greeted already
+			}
 			io.WriteString(c, cmd)
 			for n := 0; ; {
 				m, err := c.Read(buf[n:])
