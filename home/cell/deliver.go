@@ -162,8 +162,12 @@ func unfurnished(err error) bool {
 	return err != nil && (errors.Is(err, errNoInbox) || mail.KindOf(err) == mail.NoSuchAccount)
 }
 
-// folder finds the mailbox that a detail (RFC 5233) names, whatever its case:
-// 0 if there is none, and INBOX gets the mail.
+// maxAnyCase is how many mailboxes an account may have for names to be compared
+// in any case: that reads all of them, and whoever writes to user+x@ makes us do it.
+const maxAnyCase = 500
+
+// folder finds the mailbox that a detail (RFC 5233) names, whatever its case
+// (up to maxAnyCase): 0 if there is none, and INBOX gets the mail.
 func (l *Local) folder(ctx context.Context, a mail.AccountID, detail string) (mailstore.MailboxID, error) {
 	if detail == "" || l.cfg.IgnoreDetails || len(detail) > mailstore.MaxMailboxLevel {
 		return 0, nil
@@ -173,7 +177,14 @@ func (l *Local) folder(ctx context.Context, a mail.AccountID, detail string) (ma
 	} else if k := mail.KindOf(err); k != mail.NoSuchMailbox && k != mail.NoSuchAccount && k != mail.BadInput {
 		return 0, err
 	}
-	ms, err := l.store.Mailboxes(ctx, a)
+	acc, err := l.store.Account(ctx, a)
+	if err == nil && acc.Mailboxes > maxAnyCase {
+		return 0, nil
+	}
+	var ms []mailstore.Mailbox
+	if err == nil {
+		ms, err = l.store.Mailboxes(ctx, a)
+	}
 	if err != nil {
 		if mail.KindOf(err) == mail.NoSuchAccount {
 			return 0, nil
