@@ -3,6 +3,7 @@ package pop3d
 import (
 	"bufio"
 	"bytes"
+	"context"
 
 	"crypto/tls"
 	"encoding/base64"
@@ -313,6 +314,35 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("message %d differs: %d octets, want %d", i+1, len(got), len(w))
 		}
 	}
+}
+
+// What another session expunged answers -ERR once the store's reaper has been there.
+func TestRetrAfterReaper(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{MaxBad: 1 << 30})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.mail.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	for range 3 {
+		h.deliver("anna", "Subject: 1\r\n\r\n1\r\n", nil)
+	}
+	c := h.enter("anna")
+	h.expunge("anna", 2)
+	for end := time.Now().Add(15 * time.Second); ; {
+		c.send("RETR 2\r\n")
+		if l := c.line(); strings.HasPrefix(l, "-ERR message was removed by another session") {
+			break
+		} else if !strings.HasPrefix(l, "+OK") || time.Now().After(end) {
+			t.Fatalf("RETR 2 says %q", l)
+		}
+		c.multi()
+	}
+	c.do("RETR 3", "+OK")
+	c.multi()
+	c.do("LIST 2", "+OK 2 17")
+	c.do("DELE 2", "+OK")
+	c.do("QUIT", "+OK")
 }
 
 // Draining says so in POP3's words, and deletes nothing.

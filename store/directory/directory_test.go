@@ -7,6 +7,7 @@ import (
 	"iter"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -307,6 +308,46 @@ func TestCacheIsBounded(t *testing.T) {
 	if n, k, r := len(d.cache.id), len(d.cache.addr), len(d.cache.routes); n > 10 || k > 10 || r > 10 {
 		t.Errorf("cache has %d %d %d entries, want at most 10", n, k, r)
 	}
+}
+
+// While somebody writes, no reader goes back in time, and the writer sees each change at once.
+func TestCacheNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d, m := town(t, "anna", "bert")
+	a := m["anna"]
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			var last int64
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				got, err := d.Account(ctx, a.ID)
+				if i%2 == 0 {
+					got, err = d.AccountByAddress(ctx, a.Address)
+				}
+				if err != nil || got.QuotaBytes < last {
+					t.Errorf("read %d after %d: %v", got.QuotaBytes, last, err)
+					return
+				}
+				last = got.QuotaBytes
+			}
+		})
+	}
+	for i := range int64(300) {
+		a.QuotaBytes = i
+		must(t, d.SetAccount(ctx, a))
+		if got, err := d.Account(ctx, a.ID); err != nil || got.QuotaBytes != i {
+			t.Fatalf("read %d after writing %d: %v", got.QuotaBytes, i, err)
+		}
+	}
+	close(stop)
+	wg.Wait()
 }
 
 func TestLists(t *testing.T) {
