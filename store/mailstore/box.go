@@ -77,10 +77,23 @@ func (t *tx) event(e event) {
 
 // OpenBox opens a mailbox; Close when done.
 func (s *Store) OpenBox(ctx context.Context, a mail.AccountID, id MailboxID) (*Box, error) {
-	acc, err := s.account(ctx, a)
-	if err != nil {
-		return nil, err
+	for {
+		acc, err := s.account(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		if b, err := s.openBox(acc, id); b != nil || err != nil {
+			return b, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 	}
+}
+
+// openBox returns nil if acc has left the cache since it was looked up: what
+// was committed since by way of its successor is not in it, and was told to no box.
+func (s *Store) openBox(acc *acct, id MailboxID) (*Box, error) {
 	acc.mu.RLock()
 	defer acc.mu.RUnlock()
 	m := acc.byID(id)

@@ -2,8 +2,10 @@ package mailstore
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"bahnpost/mail"
 	"bahnpost/store/internal/db"
@@ -39,6 +41,9 @@ func (x *boxes) open(s *Store, a *acct, m *mbox) *Box {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	b := x.byKey[k]
+	if b == nil && !s.cache.current(a) { // while we hold mu nothing is told to boxes
+		return nil
+	}
 	if b == nil {
 		b = &Box{s: s, account: a.id, id: m.id, path: a.path(m, curRow), cur: m.cur}
 		x.byKey[k] = b
@@ -242,6 +247,12 @@ func (b *Box) Load(ctx context.Context) error {
 	}
 }
 
+// maxTellDelay is how long the telling of a durable commit may take (it is
+// microseconds): beyond it a bug is better heard of than waited for.
+const maxTellDelay = 10 * time.Second
+
+var errNotTold = errors.New("mailstore: a commit was not told to its mailbox")
+
 func (b *Box) fill(ctx context.Context, l *loading) (err error) {
 	defer func() {
 		b.mu.Lock()
@@ -254,6 +265,8 @@ func (b *Box) fill(ctx context.Context, l *loading) (err error) {
 	if err != nil {
 		return err
 	}
+	late := time.NewTimer(maxTellDelay)
+	defer late.Stop()
 	for {
 		b.mu.Lock()
 		if b.gone {
@@ -266,6 +279,8 @@ func (b *Box) fill(ctx context.Context, l *loading) (err error) {
 		b.mu.Unlock()
 		select {
 		case <-l.told:
+		case <-late.C:
+			return errNotTold
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -313,6 +313,13 @@ func (c *cache) publish(a *acct) {
 	}
 }
 
+// current reports whether a is what readers get now.
+func (c *cache) current(a *acct) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return a.published && c.accts[a.id] == a
+}
+
 // drop forgets a; who needs the account next reads it anew.
 func (c *cache) drop(a *acct) {
 	c.mu.Lock()

@@ -161,6 +161,30 @@ func TestLostTransaction(t *testing.T) {
 	s.clean()
 }
 
+// A box is never opened from an account that has left the cache: it would miss what came since.
+func TestOpenFromOldAccount(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	tk := s.account(1, Quota{})
+	inbox := s.box(1, Inbox).ID
+	old, err := s.Store.account(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cache.drop(old)
+	s.append(tk, inbox, text(1), 0)
+	if b, err := s.openBox(old, inbox); b != nil || err != nil {
+		t.Errorf("%v %v", b, err)
+	}
+	b, err := s.OpenBox(t.Context(), 1, inbox)
+	if err != nil || b.NewView().Count() != 1 {
+		t.Errorf("%v", err)
+	}
+	if err := b.Load(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Sessions that load, sync and look while others write end with the truth.
 func TestConcurrentSessions(t *testing.T) {
 	t.Parallel()

@@ -182,7 +182,7 @@ func BenchmarkSearch(b *testing.B) {
 		{"text", Query{Op: QText, Text: "zebrafink"}},
 		{"text-miss", Query{Op: QText, Text: "quarktasche"}},
 		{"header-miss", Query{Op: QHeader, Field: "x-absent", Text: "quarktasche"}},
-		{"sent", Query{Op: QSent, From: 1.7e9, To: 1.7e9 + 86400}},
+		{"sent", Query{Op: QSent, From: 19675 * 86400, To: 19676 * 86400}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			box, err := m.s.OpenBox(ctx, 1, m.box)
