@@ -26,8 +26,9 @@ func esearch(s *session, d *imap.Decoder) error {
 		return bad("no mailbox is selected") // RFC 7377 §2.2
 	case p.Return.Save && !onlySelected:
 		return bad("SAVE needs the selected mailbox alone (RFC 7377 §2.2)")
-	case p.Charset != "" && s.has(utf8Names): // RFC 6855 §3
-		return bad("no CHARSET may be given once UTF8=ACCEPT is enabled")
+	}
+	if err := s.charsetConflict(p, false); err != nil {
+		return err
 	}
 	if onlySelected {
 		return s.searching(p, func(r *result) error { s.sayFound(p, r, s.mbox.name, s.mbox.uidValidity); return nil })

@@ -15,8 +15,8 @@ func search(s *session, d *imap.Decoder) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
-	if p.Charset != "" && s.has(utf8Names) { // RFC 6855 §3
-		return bad("no CHARSET may be given once UTF8=ACCEPT is enabled")
+	if err := s.charsetConflict(p, false); err != nil {
+		return err
 	}
 	if s.has(rev2) && !p.Return.Set { // RFC 9051 §6.4.4: no option means ALL, and the answer is ESEARCH
 		p.Return.Set = true
@@ -79,6 +79,15 @@ func (s *session) searching(p *imap.Search, say func(*result) error) error {
 	return nil
 }
 
+// charsetConflict refuses charsets once UTF8=ACCEPT is enabled (RFC 6855 §3, RFC 9755 §3): any where it is optional, any but
+// UTF-8 where it is mandatory.
+func (s *session) charsetConflict(p *imap.Search, mandatory bool) error {
+	if p.Charset == "" || !s.has(utf8Names) || mandatory && p.Charset == "UTF-8" {
+		return nil
+	}
+	return bad("charset conflicts with UTF8=ACCEPT, which is enabled")
+}
+
 // searchable checks what the grammar can't.
 func (s *session) searchable(p *imap.Search) error {
 	switch {
@@ -88,7 +97,7 @@ func (s *session) searchable(p *imap.Search) error {
 	case p.Return.HasUpdate && s.hasContext(s.cmd.tag):
 		return bad("tag is in use by an earlier UPDATE (RFC 5267 §4.3)")
 	}
-	if err := checkCharset(s, p.Charset); err != nil {
+	if err := checkCharset(p.Charset); err != nil {
 		return err
 	}
 	if p.HasModSeq {

@@ -13,6 +13,9 @@ func sortCommand(s *session, d *imap.Decoder) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
+	if err := s.charsetConflict(p, true); err != nil {
+		return err
+	}
 	return s.searching(p, func(r *result) error {
 		if p.Return.Set {
 			s.sayESearch(p, r, nil)

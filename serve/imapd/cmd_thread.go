@@ -12,6 +12,9 @@ func thread(s *session, d *imap.Decoder) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
+	if err := s.charsetConflict(p, true); err != nil {
+		return err
+	}
 	return s.searching(p, func(r *result) error {
 		var f *imap.Forest
 		err := s.inProgress(func() error {

@@ -170,9 +170,8 @@ func (q *querier) decode(s string) (string, error) {
 	return string(b), nil
 }
 
-// checkCharset refuses what we can't decode (RFC 9051 §6.4.4, RFC 5256 §3). With UTF8=ACCEPT no charset may be named
-// at all (RFC 6855 §3); UTF-8, which changes nothing, is forgiven: SORT and THREAD can't do without.
-func checkCharset(s *session, charset string) error {
+// checkCharset refuses what we can't decode (RFC 9051 §6.4.4, RFC 5256 §3).
+func checkCharset(charset string) error {
 	if charset == "" || message.KnownCharset(charset) {
 		return nil
 	}
