@@ -347,3 +347,28 @@ func BenchmarkStore(b *testing.B) {
 	b.ReportMetric(float64(cpu()-c)/1e6/float64(b.N), "cpu-ms/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }
+
+// BenchmarkList measures LIST of 20,000 mailboxes, and of one of them.
+func BenchmarkList(b *testing.B) {
+	w := newTown(b, Config{})
+	for i := 0; i < 20000; i += 500 {
+		err := w.mails.Update(context.Background(), mailstore.Ticket{Account: 1, Epoch: 1}, func(tx *mailstore.Tx) error {
+			for k := range 500 {
+				if _, err := tx.CreateMailbox(mailstore.MailboxSpec{Name: fmt.Sprintf("a%d/b%d/c%d", (i+k)%10, (i+k)/10%100, i+k)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	k := dialClient(b, w.tcp())
+	k.do("LOGIN alice secret")
+	b.Run("all", func(b *testing.B) { measureRuns(b, func() { k.do(`LIST "" *`) }) })
+	b.Run("one", func(b *testing.B) { measureRuns(b, func() { k.do(`LIST "" a1/b1/c11`) }) })
+	b.Run("status", func(b *testing.B) {
+		measureRuns(b, func() { k.do(`LIST "" * RETURN (STATUS (MESSAGES UNSEEN UIDNEXT UIDVALIDITY))`) })
+	})
+}

@@ -40,7 +40,7 @@ func (s *session) transfer(d *imap.Decoder, do func(*mailstore.Tx, mailstore.Mai
 		return c, err
 	}
 	src := s.mbox.id
-	err = s.slowUpdate(func(tx *mailstore.Tx) error {
+	err = s.updateMany(uids, func(tx *mailstore.Tx) error {
 		dst, err := tx.MailboxByName(name)
 		if err != nil {
 			return tryCreate(err)
@@ -105,7 +105,7 @@ func (s *session) expunge(uids mailstore.UIDSet) error {
 	if m.box.Mailbox().Deleted == 0 {
 		return nil
 	}
-	err := s.update(func(tx *mailstore.Tx) (err error) {
+	err := s.updateMany(uids, func(tx *mailstore.Tx) (err error) {
 		mod = tx.ModSeq()
 		gone, err = tx.Expunge(m.id, uids, true)
 		return err

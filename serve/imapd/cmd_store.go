@@ -68,7 +68,7 @@ func storeFlags(s *session, d *imap.Decoder) error {
 	var res mailstore.StoreResult
 	var mod mailstore.ModSeq
 	m := s.mbox
-	err = s.update(func(tx *mailstore.Tx) (err error) {
+	err = s.updateMany(uids, func(tx *mailstore.Tx) (err error) {
 		mod = tx.ModSeq()
 		res, err = tx.StoreFlags(m.id, uids, a.op, a.flags, a.keywords, a.check, a.since)
 		return err

@@ -13,8 +13,15 @@ import (
 // says that it is still at work (RFC 9585 §4: at most every 10 seconds or so).
 const progressEvery = 10 * time.Second
 
-// slowUpdate is update for commands on many messages: it says INPROGRESS while the store works.
-func (s *session) slowUpdate(fn func(*mailstore.Tx) error) error {
+// fewMessages is how many messages a change may touch and be sure to be quick.
+const fewMessages = 100
+
+// updateMany is update for a change of uids (empty: all): if they may be many
+// it says INPROGRESS while the store works.
+func (s *session) updateMany(uids mailstore.UIDSet, fn func(*mailstore.Tx) error) error {
+	if n := uids.Count(); n > 0 && n <= fewMessages {
+		return s.update(fn)
+	}
 	return s.inProgress(func() error { return s.update(fn) })
 }
 

@@ -13,7 +13,10 @@ const (
 	// pushStuck is when a push counts as stuck in a client that does not
 	// read: then one more hand may work, up to maxPushHands.
 	pushStuck    = 50 * time.Millisecond
-	maxPushHands = 512
+	maxPushHands = 4096
+	// pushPatience is how long a client may refuse to read news: the kernel
+	// holds hundreds of them, so whoever comes here has not read for long.
+	pushPatience = 20 * time.Second
 )
 
 // pusher says news to idling clients on few goroutines, in the order of the commits.

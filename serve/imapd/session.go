@@ -64,6 +64,8 @@ type session struct {
 	deflate *deflateState
 	raw     *rawInput // of a plain TCP connection, else nil
 
+	pushing bool // news are being said outside of a command
+
 	idling atomic.Bool // news are to be said at once
 	news   atomic.Bool // something was committed since we looked
 	over   atomic.Bool // state is loggedOut: for those without the lock
@@ -102,7 +104,11 @@ func newSession(ctx context.Context, srv *Server, c *listen.Conn) *session {
 type timedWriter struct{ s *session }
 
 func (w timedWriter) Write(p []byte) (int, error) {
-	w.s.conn.SetWriteDeadline(time.Now().Add(w.s.srv.cfg.WriteTimeout))
+	limit := w.s.srv.cfg.WriteTimeout
+	if w.s.pushing {
+		limit = min(limit, pushPatience)
+	}
+	w.s.conn.SetWriteDeadline(time.Now().Add(limit))
 	return w.s.conn.Write(p)
 }
 
