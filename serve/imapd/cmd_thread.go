@@ -3,7 +3,12 @@ package imapd
 import (
 	"bahnpost/store/mailstore"
 	"bahnpost/wire/imap"
+	"bahnpost/wire/message"
 )
+
+// maxThreadReferences bounds the references that a THREAD looks at, about 200 MB: beyond, only the last one of
+// each message counts. Honest mailboxes of a million messages stay below.
+const maxThreadReferences = 4 << 20
 
 // thread: [UID SP] "THREAD" SP algorithm SP charset 1*(SP search-key) (RFC 5256 §3).
 func thread(s *session, d *imap.Decoder) error {
@@ -16,13 +21,13 @@ func thread(s *session, d *imap.Decoder) error {
 		return err
 	}
 	return s.searching(p, func(r *result) error {
-		var f *imap.Forest
+		var forest []*message.Thread
 		err := s.inProgress(func() error {
-			ms, err := s.threadMessages(r, p.Thread)
+			in, err := s.threadInput(r, p.Thread)
 			if err == nil && p.Thread == imap.ThreadReferences {
-				f = imap.ThreadByReferences(ms)
+				forest = message.ThreadReferences(in)
 			} else if err == nil {
-				f = imap.ThreadBySubject(ms)
+				forest = message.ThreadOrderedSubject(in)
 			}
 			return err
 		})
@@ -31,57 +36,56 @@ func thread(s *session, d *imap.Decoder) error {
 		}
 		s.out.ready()
 		b := append(s.out.b, "* THREAD"...)
-		n := len(b)
-		if b = f.Append(append(b, ' ')); len(b) == n+1 {
-			b = b[:n]
+		if len(forest) > 0 {
+			b = message.AppendThreads(append(b, ' '), forest)
 		}
 		s.out.b = append(b, "\r\n"...)
 		return nil
 	})
 }
 
-// threadMessages gathers what the algorithm looks at, in mailbox order.
-func (s *session) threadMessages(r *result, alg imap.ThreadAlgorithm) ([]imap.ThreadMessage, error) {
+// threadInput gathers what the algorithm looks at, in mailbox order; messages expunged meanwhile are left out.
+func (s *session) threadInput(r *result, alg imap.ThreadAlgorithm) ([]message.ThreadInput, error) {
 	rows, err := s.rowsOf(s.mbox.view, r.uids)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	ms := make([]imap.ThreadMessage, 0, len(rows))
-	subjects := make(map[string]string) // threads share their subject
+	in := make([]message.ThreadInput, 0, len(rows))
+	var texts arena
+	left := maxThreadReferences
 	i, k := 0, 0
 	for m, err := range s.mbox.box.Metas(s.ctx, rows) {
 		if err != nil {
 			return nil, err
 		}
-		for rows[i].Message != m.Message { // expunged meanwhile
+		for rows[i].Message != m.Message {
 			if i++; i == len(rows) {
-				return ms, nil
+				return in, nil
 			}
 		}
 		for r.uids[k] != rows[i].UID {
 			k++
 		}
-		t := imap.ThreadMessage{Num: r.nums[k]}
 		keys := m.Summary.SortKeys()
-		t.Date, t.Reply = sentDate(&rows[i], &keys), keys.IsReplyOrForward
-		subject, ok := subjects[string(keys.Subject)]
-		if !ok {
-			subject = string(keys.Subject)
-			subjects[subject] = subject
-		}
-		t.Subject = subject
+		t := message.ThreadInput{Num: r.nums[k], Date: sentDate(&rows[i], &keys), IsReplyOrForward: keys.IsReplyOrForward,
+			Subject: texts.keep(keys.Subject)}
 		if alg == imap.ThreadReferences {
-			t.ID, t.References = string(keys.MessageID), references(m)
+			t.MessageID = texts.keep(keys.MessageID)
+			t.References = references(m, &texts, left)
+			left -= len(t.References)
 		}
-		ms = append(ms, t)
+		in = append(in, t)
 	}
-	return ms, nil
+	return in, nil
 }
 
-// references returns the ids that a message refers to, oldest first.
-func references(m *mailstore.Meta) (out []string) {
+// references returns the ids that a message refers to, oldest first: the last one only if there are more than most.
+func references(m *mailstore.Meta, texts *arena, most int) (out [][]byte) {
 	for id := range m.Summary.References {
-		out = append(out, string(id))
+		if len(out) > 0 && len(out) >= most {
+			out = out[:0]
+		}
+		out = append(out, texts.keep(id))
 	}
 	return out
 }

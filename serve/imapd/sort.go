@@ -23,7 +23,7 @@ type ranking struct {
 	texts [][]string // by criterion; nil for numbers
 	nums  [][]int64  // by criterion; nil for texts
 	heads []uint64   // first octets of the first criterion, comparable
-	arena []byte
+	arena arena
 }
 
 // noKeys stands for a message that is gone.
@@ -64,7 +64,7 @@ func needsMeta(by []imap.Sorter) bool {
 func (r *ranking) add(row *mailstore.Row, keys *message.SortKeys, score int) {
 	for i, s := range r.by {
 		if textual(s.Key) {
-			r.texts[i] = append(r.texts[i], r.keep(textOf(s.Key, keys)))
+			r.texts[i] = append(r.texts[i], string0(r.arena.keep(textOf(s.Key, keys))))
 			continue
 		}
 		r.nums[i] = append(r.nums[i], numberOf(s.Key, row, keys, score))
@@ -77,19 +77,22 @@ func (r *ranking) add(row *mailstore.Row, keys *message.SortKeys, score int) {
 	}
 }
 
-// keep copies b into the arena.
-func (r *ranking) keep(b []byte) string {
+// arena gathers many small texts in few allocations.
+type arena struct{ b []byte }
+
+// keep copies b; what it returns never changes.
+func (a *arena) keep(b []byte) []byte {
 	if len(b) == 0 {
-		return ""
+		return nil
 	}
 	if len(b) > sortArena/8 {
-		return string(b)
+		return slices.Clone(b)
 	}
-	if len(b) > cap(r.arena)-len(r.arena) {
-		r.arena = make([]byte, 0, sortArena)
+	if len(b) > cap(a.b)-len(a.b) {
+		a.b = make([]byte, 0, sortArena)
 	}
-	r.arena = append(r.arena, b...)
-	return unsafeString(r.arena[len(r.arena)-len(b):])
+	a.b = append(a.b, b...)
+	return a.b[len(a.b)-len(b) : len(a.b) : len(a.b)]
 }
 
 func head(s string) uint64 {
@@ -205,5 +208,5 @@ func rank(ctx context.Context, box *mailstore.Box, rows []mailstore.Row, by []im
 	return r, kept, nil
 }
 
-// unsafeString is b as a string. b is part of an arena whose used octets never change.
-func unsafeString(b []byte) string { return unsafe.String(&b[0], len(b)) }
+// string0 is b, which never changes, as a string without a copy.
+func string0(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
