@@ -21,7 +21,7 @@ import (
 func (s *Store) Check(ctx context.Context, o CheckOptions) iter.Seq2[Problem, error] {
 	return func(yield func(Problem, error) bool) {
 		c := &checker{s: s, o: o, ctx: ctx}
-		for _, part := range [...]func() error{c.accounts, c.warm, c.refs, c.bodies, c.orphans} {
+		for _, part := range [...]func() error{c.accounts, c.warm, c.refs, c.bodies, c.orphans, c.search} {
 			c.found = c.found[:0]
 			err := part()
 			for _, p := range c.found {

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"bahnpost/mail"
+	"bahnpost/store/internal/db"
 	"bahnpost/store/internal/fts"
 	"bahnpost/wire/message"
 )
@@ -452,24 +453,23 @@ func TestSearchDamaged(t *testing.T) {
 	s.index()
 	q := &Query{Op: QBody, Text: "ody1"}
 	s.check(q, "whole")
+	if p := s.problems(); len(p) > 0 {
+		t.Errorf("%v", p)
+	}
 	s.must(s.tk, func(tx *Tx) error {
 		_, err := tx.c.Exec("UPDATE fts_block SET terms=x'28B52FFD00000000'")
 		return err
 	})
 	s.reopen() // forget the cache
 	s.check(q, "damaged")
+	if p := s.problems(); len(p) != 1 || p[0].Fatal {
+		t.Errorf("%v", p)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	done := make(chan error)
 	go func() { done <- s.runIndexer(ctx) }()
-	for s.search.done.Load() < 40 {
-		select {
-		case err := <-done:
-			t.Fatal(err)
-		default:
-		}
-		time.Sleep(time.Millisecond) //house:wait the indexer has no other sign
-	}
+	s.indexed(done, 40)
 	stop()
 	<-done
 	s.check(q, "again")
@@ -481,6 +481,114 @@ func TestSearchDamaged(t *testing.T) {
 	defer b.Close()
 	if _, err := p.In(t.Context(), b.NewView()); err != nil || p.plan.leaves[0].parts[0].hits == nil {
 		t.Errorf("the index was not used: %v", err)
+	}
+}
+
+// indexed waits until n messages were indexed since the start.
+func (s *searchSite) indexed(indexer chan error, n int64) {
+	s.t.Helper()
+	for s.Store.search.done.Load() < n {
+		select {
+		case err := <-indexer:
+			s.t.Fatal(err)
+		case <-time.After(time.Millisecond): // there is no other sign of it
+		}
+	}
+}
+
+// problems is what Check says of the search index.
+func (s *searchSite) problems() (out []Problem) {
+	s.t.Helper()
+	for p, err := range s.Check(context.Background(), CheckOptions{}) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// TestIndexer: mail is indexed some time after its commit, and after a restart what was left.
+func TestIndexer(t *testing.T) {
+	t.Parallel()
+	s := newSearchSite(t)
+	s.cfg.IndexDelay = 2 * time.Millisecond
+	s.reopen()
+	run := func(n int64, during func()) {
+		t.Helper()
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.runIndexer(ctx) }()
+		during()
+		s.indexed(done, n)
+		stop()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	some := func(n int) {
+		for i := range n {
+			s.add(r, fmt.Appendf(nil, "Subject: s%d\r\n\r\nbody %d\r\n", i, i%7))
+		}
+	}
+	run(130, func() { some(130) })
+	some(5)
+	s.reopen()
+	run(5, func() {})
+	s.check(&Query{Op: QBody, Text: "ody 3"}, "indexed")
+	if p := s.problems(); len(p) > 0 {
+		t.Errorf("%v", p)
+	}
+	high := int64(0)
+	if err := s.d.View(t.Context(), func(c *db.Conn) (err error) { high, err = fts.High(c, 1); return err }); err != nil || high != 135 {
+		t.Errorf("indexed up to %d: %v", high, err)
+	}
+	if err := s.RemoveAccount(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.d.View(t.Context(), func(c *db.Conn) error {
+		size, err := fts.Measure(c, 1)
+		if size != (fts.Size{}) {
+			t.Errorf("left after removal: %+v", size)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPrepared: one plan serves several mailboxes; copies and moves are found where they are (RFC 7377).
+func TestPrepared(t *testing.T) {
+	t.Parallel()
+	s := newSearchSite(t)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range 50 {
+		s.add(r, fmt.Appendf(nil, "Subject: s%d\r\n\r\nbody %d\r\n", i, i%7))
+	}
+	other := s.site.box(1, "Archive").ID
+	s.index()
+	s.must(s.tk, func(tx *Tx) error {
+		if _, err := tx.Move(s.box, Range(1, 20), other); err != nil {
+			return err
+		}
+		_, err := tx.Copy(s.box, Range(30, 40), other) // not indexed yet
+		return err
+	})
+	p, err := s.Prepare(t.Context(), 1, &Query{Op: QBody, Text: "dy 3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[MailboxID][]UID{s.box: {25, 32, 39, 46}, other: {4, 11, 18, 23, 30}} {
+		b, err := s.OpenBox(t.Context(), 1, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		f, err := p.In(t.Context(), b.NewView())
+		if err != nil || !slices.Equal(f.UIDs, want) {
+			t.Errorf("%d: %v %v, want %v", id, f.UIDs, err, want)
+		}
 	}
 }
 

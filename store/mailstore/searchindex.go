@@ -167,6 +167,7 @@ type indexer struct {
 
 // rest waits for the next account to be due, if any waits, else for new mail.
 func (ix *indexer) rest(ctx context.Context, wait time.Duration) {
+	ix.b = fts.NewBuilder() // a big batch has grown it
 	var tick <-chan time.Time
 	if wait > 0 {
 		t := time.NewTimer(wait)
@@ -290,10 +291,22 @@ func (ix *indexer) batch(ctx context.Context, a mail.AccountID) (more bool, err 
 	if more = more || len(ids) == indexBatch; more {
 		last = int64(ids[len(ids)-1])
 	}
-	if err = ix.s.search.index.Write(ctx, ix.s.db, int64(a), ix.b, high, last, ix.pace); err == nil {
+	if err = ix.s.search.index.Write(ctx, ix.s.db, int64(a), ix.b, high, last, stillThere(a), ix.pace); err == nil {
 		ix.s.search.done.Add(int64(len(ids)))
 	}
 	return more, err
+}
+
+// stillThere refuses to write for an account that is being removed.
+func stillThere(a mail.AccountID) func(*db.Tx) error {
+	return func(tx *db.Tx) error {
+		var last int64
+		found, err := tx.Row(sqlIndexAccount, db.Int(a)).Scan(&last)
+		if err == nil && !found {
+			err = errNoAccount
+		}
+		return err
+	}
 }
 
 // message adds the text of a message to the batch. One that is gone or cannot be read has none.
@@ -359,6 +372,47 @@ func (ix *indexer) alive(a mail.AccountID) fts.Live {
 		}
 		return s, nil
 	}
+}
+
+const sqlIndexed = `SELECT f.account_id, f.high, COALESCE(a.next_msg, 1) FROM fts_account f LEFT JOIN accounts a ON a.account_id=f.account_id ORDER BY f.account_id`
+
+// search checks the search indexes. What is wrong with one is waste, not loss: it is built anew when a search meets it.
+func (c *checker) search() error {
+	type mark struct {
+		account    mail.AccountID
+		high, next int64
+	}
+	var all []mark
+	err := c.s.db.View(c.ctx, func(q *db.Conn) error {
+		all = nil
+		for r, err := range q.Rows(sqlIndexed) {
+			if err != nil {
+				return err
+			}
+			all = append(all, mark{mail.AccountID(r.Int(0)), r.Int(1), r.Int(2)})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.high >= m.next {
+			c.bad(Problem{Account: m.account}, "search index: covers messages up to %d, the next one will be %d", m.high, m.next)
+		}
+		var fault error
+		for range 3 { // a merge meanwhile takes segments away
+			if fault = c.s.search.index.Check(c.ctx, c.s.db, int64(m.account)); !errors.Is(fault, fts.ErrDamaged) {
+				break
+			}
+		}
+		if errors.Is(fault, fts.ErrDamaged) {
+			c.bad(Problem{Account: m.account}, "search index: %v", fault)
+		} else if fault != nil {
+			return fault
+		}
+	}
+	return nil
 }
 
 const sqlThreadOf = `SELECT thread_id FROM messages WHERE id=?`

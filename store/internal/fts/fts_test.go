@@ -217,7 +217,7 @@ func TestLookup(t *testing.T) {
 					m[next] = randomMessage(r)
 					m.feed(r, b, next)
 				}
-				if err := x.Write(t.Context(), d, 7, b, high, next, nil); err != nil {
+				if err := x.Write(t.Context(), d, 7, b, high, next, nil, nil); err != nil {
 					t.Fatal(err)
 				}
 				high = next
@@ -281,7 +281,7 @@ func TestProof(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	m.feed(r, b, 1)
 	m.feed(r, b, 2)
-	if err := x.Write(t.Context(), d, 1, b, 0, 2, nil); err != nil {
+	if err := x.Write(t.Context(), d, 1, b, 0, 2, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -336,7 +336,7 @@ func TestOver(t *testing.T) {
 	b.Message(3)
 	b.Text(Body, nil, []byte("PLAIN"))
 	b.EndText()
-	if err := x.Write(t.Context(), d, 1, b, 0, 3, nil); err != nil {
+	if err := x.Write(t.Context(), d, 1, b, 0, 3, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	high := int64(3)
@@ -353,7 +353,7 @@ func TestOver(t *testing.T) {
 		b.Message(high + 1)
 		b.Text(Body, nil, []byte("FILLER"))
 		b.EndText()
-		if err := x.Write(t.Context(), d, 1, b, high, high+1, nil); err != nil {
+		if err := x.Write(t.Context(), d, 1, b, high, high+1, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		high++
@@ -380,7 +380,7 @@ func TestRaces(t *testing.T) {
 	b.Message(1)
 	b.Text(Body, nil, []byte("A"))
 	b.EndText()
-	write := func(high, to int64) error { return x.Write(t.Context(), d, 1, b, high, to, nil) }
+	write := func(high, to int64) error { return x.Write(t.Context(), d, 1, b, high, to, nil, nil) }
 	if err := write(0, 1); err != nil {
 		t.Fatal(err)
 	}

@@ -63,16 +63,24 @@ func liveSegs(c *db.Conn, account int64) (segs []segment, high int64, err error)
 type Pace func(ctx context.Context) error
 
 // Write indexes what b holds and moves the account's mark from high, which must be what it is now, to
-// newHigh: all messages in between are in b or gone. An empty b only moves the mark.
-func (x *Index) Write(ctx context.Context, d *db.DB, account int64, b *Builder, high, newHigh int64, pace Pace) error {
+// newHigh: all messages in between are in b or gone. An empty b only moves the mark. guard, if not
+// nil, runs first in each transaction; its error refuses it (the account may be going away).
+func (x *Index) Write(ctx context.Context, d *db.DB, account int64, b *Builder, high, newHigh int64, guard func(*db.Tx) error, pace Pace) error {
 	mark := func(tx *db.Tx) error { return setHigh(tx, account, high, newHigh) }
 	if b.Len() == 0 {
-		return d.Update(ctx, mark, nil)
+		return d.Update(ctx, func(tx *db.Tx) error {
+			if guard != nil {
+				if err := guard(tx); err != nil {
+					return err
+				}
+			}
+			return mark(tx)
+		}, nil)
 	}
 	p := packer{enc: x.codec.fast}
 	base := b.ids[0]
 	b.pack(&p, base)
-	w := writer{d: d, account: account, seg: segment{base: base, last: b.ids[len(b.ids)-1], docs: int64(b.Len()), over: len(b.over) > 0}}
+	w := writer{d: d, account: account, guard: guard, seg: segment{base: base, last: b.ids[len(b.ids)-1], docs: int64(b.Len()), over: len(b.over) > 0}}
 	return w.write(ctx, p.done, mark, pace)
 }
 
@@ -91,6 +99,7 @@ func setHigh(tx *db.Tx, account, high, newHigh int64) error {
 type writer struct {
 	d       *db.DB
 	account int64
+	guard   func(*db.Tx) error
 	seg     segment
 	bytes   int64
 }
@@ -128,6 +137,11 @@ func (w *writer) step(ctx context.Context, blocks []block, last func(*db.Tx) err
 	id := w.seg.id
 	err := w.d.Update(ctx, func(tx *db.Tx) error {
 		id = w.seg.id
+		if w.guard != nil {
+			if err := w.guard(tx); err != nil {
+				return err
+			}
+		}
 		if err := w.begin(tx, &id); err != nil {
 			return err
 		}

@@ -106,7 +106,7 @@ func planWords(needle []byte) plan {
 	var p plan
 	for s := nextWord(needle, 0); s.from < len(needle); s = nextWord(needle, s.to) {
 		var m matcher
-		m.add(edges[s.from > 0][s.to < len(needle)], needle[s.from:s.to], s.from == 0 && s.to == len(needle))
+		m.add(edges(s.from > 0, s.to < len(needle)), needle[s.from:s.to], s.from == 0 && s.to == len(needle))
 		m.finish()
 		p = append(p, m)
 	}
@@ -114,9 +114,16 @@ func planWords(needle []byte) plan {
 }
 
 // edges chooses by whether the token begins and ends inside the needle.
-var edges = map[bool]map[bool]kind{
-	false: {false: contains, true: suffix},
-	true:  {false: prefix, true: exact},
+func edges(begins, ends bool) kind {
+	switch {
+	case begins && ends:
+		return exact
+	case begins:
+		return prefix
+	case ends:
+		return suffix
+	}
+	return contains
 }
 
 // planText cuts a needle for text.
@@ -156,7 +163,7 @@ func planToken(needle []byte, s span) (m matcher) {
 	left := from == 1 && isJoiner(needle[0])
 	right := to == len(needle)-1 && isJoiner(needle[to])
 	add := func(from, to int, startsHere, endsHere bool) {
-		m.add(edges[startsHere][endsHere], needle[from:to], from == 0 && to == len(needle) && !startsHere && !endsHere)
+		m.add(edges(startsHere, endsHere), needle[from:to], from == 0 && to == len(needle) && !startsHere && !endsHere)
 	}
 	ends := func(from int, startsHere bool) {
 		if right {
