@@ -90,12 +90,10 @@ func (d *data) scan(b []byte) (used int, done bool) {
 // check finds a bare CR: b ends behind a line end or before a held-back CR,
 // so it has as many CRs as line ends, if all is well.
 func (d *data) check(b []byte, lines int) {
-	if d.refused == nil && bytes.Count(b, cr) != lines {
+	if d.refused == nil && bytes.Count(b, []byte{'\r'}) != lines {
 		d.refuse(ErrBareCR)
 	}
 }
-
-var cr = []byte{'\r'} // read only
 
 func (d *data) refuse(err error) {
 	if d.refused == nil {
