@@ -23,6 +23,7 @@ func move(s *session, d *imap.Decoder) error {
 		return err
 	}
 	s.line("* OK [" + copyUID(c) + "] moved")
+	s.codeModSeq(c.ModSeq) // RFC 6851 §4.4
 	return nil
 }
 
@@ -110,8 +111,16 @@ func (s *session) expunge(uids mailstore.UIDSet) error {
 		gone, err = tx.Expunge(m.id, uids, true)
 		return err
 	})
-	if err == nil && !gone.Empty() && s.enabled&condstore != 0 { // RFC 7162 §3.2.7
-		s.cmd.code = string(imap.AppendUint([]byte("HIGHESTMODSEQ "), uint64(mod)))
+	if err == nil && !gone.Empty() {
+		s.codeModSeq(mod) // RFC 7162 §3.2.7
 	}
 	return err
+}
+
+// codeModSeq puts the mod-sequence of an expunge into the tagged OK, for those
+// who know mod-sequences.
+func (s *session) codeModSeq(mod mailstore.ModSeq) {
+	if s.enabled&condstore != 0 {
+		s.cmd.code = string(imap.AppendUint([]byte("HIGHESTMODSEQ "), uint64(mod)))
+	}
 }

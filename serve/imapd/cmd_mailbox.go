@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"strings"
 
 	"bahnpost/mail"
@@ -176,6 +177,9 @@ func status(s *session, d *imap.Decoder) error {
 
 // sayStatus says STATUS of a mailbox.
 func (s *session) sayStatus(mb *mailstore.Mailbox, items []imap.StatusItem) {
+	if slices.Contains(items, imap.StatusHighestModSeq) {
+		s.enableCondstore() // RFC 7162 §3.1
+	}
 	b := append(s.out.b, "* STATUS "...)
 	b = imap.AppendMailbox(b, mb.Name, s.utf8())
 	b = append(b, " ("...)
@@ -200,7 +204,6 @@ func (s *session) sayStatus(mb *mailstore.Mailbox, items []imap.StatusItem) {
 		case imap.StatusSize:
 			b = imap.AppendUint(b, mb.Bytes)
 		case imap.StatusHighestModSeq:
-			s.enableCondstore() // RFC 7162 §3.1
 			b = imap.AppendUint(b, uint64(max(mb.ModSeq, 1)))
 		case imap.StatusMailboxID:
 			b = append(appendMailboxID(append(b, '('), mb.ID), ')')

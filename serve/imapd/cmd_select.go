@@ -30,7 +30,7 @@ func (s *session) selectArgs(d *imap.Decoder) (a selectArgs) {
 		d.List(false, func() {
 			switch kw := d.Keyword(); kw {
 			case "CONDSTORE":
-				s.enableCondstore()
+				s.enabled |= condstore // HIGHESTMODSEQ is said anyway
 			case "QRESYNC":
 				if !s.has(qresync) {
 					d.Fail("QRESYNC must be enabled before it is used (RFC 7162 §3.2.5)")
@@ -121,6 +121,7 @@ func (s *session) take(mb mailstore.Mailbox, readOnly bool) error {
 		s.wake(cs)
 	})
 	m.view = box.NewView()
+	m.complete = m.view.ModSeq()
 	s.mbox, s.state = m, selected
 	return nil
 }

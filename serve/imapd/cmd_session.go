@@ -224,6 +224,9 @@ func enable(s *session, d *imap.Decoder) error {
 		}
 	}
 	s.out.b = append(b, "\r\n"...)
+	if on&condstore != 0 {
+		s.enableCondstore()
+	}
 	s.enabled |= on
 	return nil
 }

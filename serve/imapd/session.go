@@ -350,8 +350,23 @@ func (s *session) update(fn func(*mailstore.Tx) error) error {
 // has reports whether all of f is enabled.
 func (s *session) has(f features) bool { return s.enabled&f == f }
 
-// enableCondstore notes that the client knows mod-sequences: it has used one (RFC 7162 §3.1).
-func (s *session) enableCondstore() { s.enabled |= condstore }
+// enableCondstore notes that the client knows mod-sequences: it has used one.
+// The first time, it hears where the selected mailbox stands (RFC 7162 §3.1).
+func (s *session) enableCondstore() {
+	if s.enabled&condstore != 0 {
+		return
+	}
+	s.enabled |= condstore
+	if s.mbox != nil {
+		s.sayModSeq(s.mbox.view.ModSeq(), "highest")
+	}
+}
+
+func (s *session) sayModSeq(m mailstore.ModSeq, text string) {
+	b := append(s.out.b, "* OK [HIGHESTMODSEQ "...)
+	b = append(imap.AppendUint(b, uint64(max(m, 1))), "] "...)
+	s.out.b = append(append(b, text...), "\r\n"...)
+}
 
 // utf8 reports whether names and strings may be UTF-8.
 func (s *session) utf8() bool { return s.enabled&(utf8Names|rev2) != 0 }

@@ -18,6 +18,7 @@ type selection struct {
 	stop        func() // ends the wake calls
 	gone        atomic.Bool
 	keywords    int              // how much of the keyword dictionary FLAGS has told
+	complete    mailstore.ModSeq // everything up to it was told, expunges too
 	saved       mailstore.UIDSet // "$" (RFC 9051 §6.4.4.1)
 	searches    *searchState
 }
@@ -69,6 +70,14 @@ func (s *session) sayNews(expunge bool) {
 		s.sayChanged(news.Changed)
 	}
 	s.searchNews(&news)
+	switch {
+	case !m.view.Dirty():
+		m.complete = m.view.ModSeq()
+	case s.has(qresync) && !expunge:
+		// Flags newer than an expunge that has to wait were said. Should the
+		// connection break now, the client must not ask from there (RFC 7162 §3.2).
+		s.sayModSeq(m.complete, "expunges follow")
+	}
 }
 
 // sayExpunged says EXPUNGE, or VANISHED to those who enabled it (RFC 7162 §3.2.10).
