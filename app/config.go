@@ -83,6 +83,7 @@ type MailConfig struct {
 	DetailSeparator string `toml:"detail_separator"`
 	DetailToMailbox bool   `toml:"detail_to_mailbox"`
 	OwnSenderOnly   bool   `toml:"own_sender_only"`
+	DeliveredToLoop bool   `toml:"delivered_to_loop"`
 }
 
 // StoreConfig tunes the mail store.

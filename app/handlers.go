@@ -42,3 +42,10 @@ func (n *Node) uidlFormat(ctx context.Context, a mail.AccountID) (string, error)
 	acc, err := n.floor.directory.Account(ctx, a)
 	return acc.UIDLFormat, err
 }
+
+// tooMany is what a connection over a limit hears, in its protocol's words.
+var tooMany = map[string]string{
+	"lmtp": smtpd.TooMany, "smtp": smtpd.TooMany, "submission": smtpd.TooMany,
+	"imap": "* BYE [UNAVAILABLE] too many connections, try again later\r\n",
+	"pop3": "-ERR [SYS/TEMP] too many connections, try again later\r\n",
+}

@@ -104,7 +104,7 @@ func (n *Node) openDoors(ctx context.Context, o Options) error {
 	})
 	local := cell.New(f.mailstore, f.directory, cell.Config{Hostname: c.Node.Hostname, IgnoreDetails: !c.Mail.DetailToMailbox})
 	router := home.NewRouter(f.directory, map[home.ID]home.Door{home.Local: local})
-	in := intake.New(intake.Config{Hostname: c.Node.Hostname, AnySender: !c.Mail.OwnSenderOnly}, resolver{f.directory}, local, doors{router})
+	in := intake.New(intake.Config{Hostname: c.Node.Hostname, AnySender: !c.Mail.OwnSenderOnly, IgnoreDeliveredTo: !c.Mail.DeliveredToLoop}, resolver{f.directory}, local, doors{router})
 
 	proxies, err := parseNets(c.Listen.ProxyFrom)
 	if err != nil {
@@ -129,7 +129,7 @@ func (n *Node) bind(handlers map[string]listen.Handler) error {
 	var skipped []error
 	for _, e := range c.Listen.endpoints() {
 		h := handlers[e.protocol]
-		addr, err := n.server.Listen(listen.Endpoint{Protocol: e.protocol, Addr: e.addr, Implicit: e.implicit, Proxy: len(c.Listen.ProxyFrom) > 0, Handler: h})
+		addr, err := n.server.Listen(listen.Endpoint{Protocol: e.protocol, Addr: e.addr, Implicit: e.implicit, Proxy: len(c.Listen.ProxyFrom) > 0, Handler: h, TooMany: tooMany[e.protocol]})
 		switch {
 		case err == nil:
 			bound[e.protocol] = true
