@@ -207,14 +207,16 @@ func (s *session) pushOthers() {
 	}
 	var err error
 	var names imap.Event
+	for _, e := range pending {
+		names |= e & (imap.MailboxName | imap.SubscriptionChange)
+	}
+	if names != 0 && st.told.names != nil {
+		err = s.pushNames() // first: what follows calls mailboxes by their new names
+	}
 	for _, id := range sortedIDs(pending) {
-		names |= pending[id] & (imap.MailboxName | imap.SubscriptionChange)
 		if err == nil {
 			err = s.pushMailbox(id, pending[id])
 		}
-	}
-	if err == nil && names != 0 && st.told.names != nil {
-		err = s.pushNames()
 	}
 	if err != nil {
 		s.judge("NOTIFY", err) // logs it

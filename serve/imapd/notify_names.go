@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"maps"
 	"slices"
+	"strings"
 
 	"bahnpost/store/mailstore"
 	"bahnpost/wire/imap"
@@ -18,7 +19,6 @@ type told struct {
 
 type toldName struct {
 	name     string
-	parent   mailstore.MailboxID
 	noSelect bool
 }
 
@@ -62,7 +62,7 @@ func (s *session) takeStock(st *notifyState) error {
 func namesOf(mbs []mailstore.Mailbox) map[mailstore.MailboxID]toldName {
 	m := make(map[mailstore.MailboxID]toldName, len(mbs))
 	for i := range mbs {
-		m[mbs[i].ID] = toldName{mbs[i].Name, mbs[i].Parent, mbs[i].NoSelect}
+		m[mbs[i].ID] = toldName{mbs[i].Name, mbs[i].NoSelect}
 	}
 	return m
 }
@@ -159,18 +159,21 @@ func (s *session) pushNames() error {
 	was, wasSub := t.names, t.subscribed
 	t.names, t.subscribed = namesOf(mbs), setOf(subs)
 	t.forgive(was, wasSub, s.notify.takeMine())
-	n := &nameNews{s: s, was: was, now: make(map[string]*mailstore.Mailbox, len(mbs)), said: map[string]bool{}}
+	n := &nameNews{s: s, was: was, view: make(map[mailstore.MailboxID]string, len(was)), now: make(map[string]*mailstore.Mailbox, len(mbs)), said: map[string]bool{}}
 	for i := range mbs {
 		n.now[mbs[i].Name] = &mbs[i]
 	}
+	for id, old := range was {
+		if _, there := t.names[id]; there {
+			n.view[id] = old.name
+			continue
+		}
+		n.name(old.name, "", imap.MailboxName)
+		n.parent(old.name)
+	}
+	n.moves(mbs)
 	for i := range mbs {
 		n.mailbox(&mbs[i])
-	}
-	for id, old := range was {
-		if _, there := t.names[id]; !there {
-			n.name(old.name, "", imap.MailboxName)
-			n.parent(old.name)
-		}
 	}
 	for name := range wasSub {
 		if !t.subscribed[name] {
@@ -223,12 +226,52 @@ func (t *told) forgive(was map[mailstore.MailboxID]toldName, wasSub map[string]b
 	}
 }
 
-// nameNews compares names as told with names as they are.
+// nameNews compares names as told with names as they are. What went is said first, under its old name, then what
+// moved, parents before children, then what came: so a client that follows each LIST ends with the names that are.
 type nameNews struct {
 	s    *session
 	was  map[mailstore.MailboxID]toldName
+	view map[mailstore.MailboxID]string // what the client calls those that are still there, renames said so far included
 	now  map[string]*mailstore.Mailbox
 	said map[string]bool
+}
+
+// moves says renames. A name that another mailbox still has in the client's view must wait until that has moved.
+func (n *nameNews) moves(mbs []mailstore.Mailbox) {
+	for force := false; ; {
+		taken := make(map[string]bool, len(n.view))
+		for _, name := range n.view {
+			taken[name] = true
+		}
+		waiting, moved := false, false
+		for i := range mbs {
+			mb := &mbs[i]
+			old, known := n.view[mb.ID]
+			if !known || old == mb.Name {
+				continue
+			}
+			if taken[mb.Name] && !force {
+				waiting = true
+				continue
+			}
+			n.name(mb.Name, old, imap.MailboxName)
+			n.move(old, mb.Name)
+			moved, force = true, false
+		}
+		if !waiting {
+			return
+		}
+		force = !moved
+	}
+}
+
+// move renames old and all below it in the client's view (RFC 5465 §5.4: no events are sent for children).
+func (n *nameNews) move(old, name string) {
+	for id, v := range n.view {
+		if rest, ok := strings.CutPrefix(v, old); ok && (rest == "" || rest[0] == mailstore.Separator) {
+			n.view[id] = name + rest
+		}
+	}
 }
 
 func (n *nameNews) mailbox(mb *mailstore.Mailbox) {
@@ -237,21 +280,25 @@ func (n *nameNews) mailbox(mb *mailstore.Mailbox) {
 	case !known:
 		n.name(mb.Name, "", imap.MailboxName)
 		n.parent(mb.Name)
-	case old.name != mb.Name:
-		if p, ok := n.was[mb.Parent]; ok && old.parent == mb.Parent && p.name != parentOf(mb.Name) {
-			return // moved with its parent (RFC 5465 §5.4)
-		}
-		n.name(mb.Name, old.name, imap.MailboxName)
 	case old.noSelect != mb.NoSelect:
 		n.name(mb.Name, "", imap.MailboxName)
 	}
 }
 
-// parent says the direct parent, which may have gained its first child or lost its last.
+// parent says the direct parent, which may have gained its first child or lost its last, unless it moved.
 func (n *nameNews) parent(name string) {
-	if p := parentOf(name); p != "" {
-		n.name(p, "", imap.MailboxName)
+	p := parentOf(name)
+	if p == "" {
+		return
 	}
+	if _, there := n.now[p]; !there {
+		for _, v := range n.view {
+			if v == p {
+				return
+			}
+		}
+	}
+	n.name(p, "", imap.MailboxName)
 }
 
 // name says LIST of a name if a group asks for event there, or asked for it under its old name.
