@@ -38,10 +38,15 @@ type session struct {
 func newSession(ctx context.Context, srv *Server, c *listen.Conn) *session {
 	s := &session{srv: srv, conn: c, ctx: ctx, state: authorization, started: time.Now()}
 	s.in = srv.readers.Get().(*bufio.Reader)
-	s.out = srv.writers.Get().(*bufio.Writer)
 	s.in.Reset(c)
-	s.out.Reset(timedWriter{s})
+	s.write()
 	return s
+}
+
+// write takes an output buffer.
+func (s *session) write() {
+	s.out = s.srv.writers.Get().(*bufio.Writer)
+	s.out.Reset(timedWriter{s})
 }
 
 // timedWriter gives each write the time that a client may refuse to read.
@@ -100,6 +105,10 @@ func (s *session) line() (string, error) {
 		if err := s.out.Flush(); err != nil {
 			return "", err
 		}
+		s.out.Reset(io.Discard)
+		s.srv.writers.Put(s.out) // the large buffer is not an idle client's
+		s.out = nil
+		defer s.write()
 		limit := s.srv.cfg.IdleTimeout
 		if s.state == authorization {
 			limit = s.srv.cfg.LoginTimeout
