@@ -16,14 +16,15 @@ func (t *Tx) SetACL(id MailboxID, identifier, rights string) error {
 	if identifier == "" || len(identifier) > MaxMailboxLevel || len(rights) > MaxMailboxLevel {
 		return &mail.Error{Kind: mail.BadInput, Text: "ACL identifier or rights are empty or too long"}
 	}
-	t.announce(id, MailboxChanged)
 	if rights == "" {
+		t.announce(id, MailboxChanged)
 		_, err := t.exec(`DELETE FROM acl WHERE account_id=? AND mailbox_id=? AND identifier=?`, db.Int(t.a.id), db.Int(id), db.Text(identifier))
 		return err
 	}
 	if err := t.bounded(`SELECT COUNT(*) FROM acl WHERE account_id=? AND mailbox_id=?`, id, MaxACLEntries, "too many ACL entries"); err != nil {
 		return err
 	}
+	t.announce(id, MailboxChanged)
 	_, err := t.exec(`INSERT INTO acl (account_id, mailbox_id, identifier, rights) VALUES (?1,?2,?3,?4)
 		ON CONFLICT (account_id, mailbox_id, identifier) DO UPDATE SET rights=?4`,
 		db.Int(t.a.id), db.Int(id), db.Text(identifier), db.Text(rights))

@@ -186,7 +186,7 @@ func TestTree(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	c := create("a/b/c")
-	create("a-x")
+	create("a-x/") // RFC 9051 §6.3.4
 	create("inbox/sub")
 	if got := tree(); got != "INBOX+ INBOX/sub a+ a/b+ a/b/c a-x" {
 		t.Error(got)

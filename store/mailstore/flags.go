@@ -220,6 +220,9 @@ func decodeMore(b []byte) []KeywordID {
 
 // keywordBits maps keywords to bits and further ids, and adds new ones to the dictionary.
 func (t *tx) keywordBits(keywords []string) (bits Flags, more []KeywordID, err error) {
+	if err := t.checkKeywords(keywords); err != nil {
+		return 0, nil, err
+	}
 	for _, k := range keywords {
 		id := t.a.wkeyword(k)
 		if id < 0 {
@@ -242,14 +245,26 @@ func (a *acct) wkeyword(k string) int {
 	return slices.IndexFunc(a.wkw, func(x string) bool { return len(x) == len(k) && strings.EqualFold(x, k) })
 }
 
+// checkKeywords refuses before anything is done.
+func (t *tx) checkKeywords(keywords []string) error {
+	fresh := 0
+	for _, k := range keywords {
+		if t.a.wkeyword(k) >= 0 {
+			continue
+		}
+		if !validKeyword(k) {
+			return &mail.Error{Kind: mail.BadInput, Text: "keyword is empty, too long or has a forbidden character"}
+		}
+		fresh++
+	}
+	if fresh > 0 && len(t.a.wkw)+fresh > MaxKeywords {
+		return &mail.Error{Kind: mail.Limit, Text: "too many different keywords"}
+	}
+	return nil
+}
+
 func (t *tx) addKeyword(k string) (int, error) {
-	if !validKeyword(k) {
-		return 0, &mail.Error{Kind: mail.BadInput, Text: "keyword is empty, too long or has a forbidden character"}
-	}
 	id := len(t.a.wkw)
-	if id >= MaxKeywords {
-		return 0, &mail.Error{Kind: mail.Limit, Text: "too many different keywords"}
-	}
 	if _, err := t.exec(`INSERT INTO keywords (account_id, kw_id, name) VALUES (?,?,?)`, db.Int(t.a.id), db.Int(id), db.Text(k)); err != nil {
 		return 0, err
 	}

@@ -50,9 +50,10 @@ const (
 	sqlSetTree    = `UPDATE mailboxes SET parent_id=?3, name=?4, noselect=?5, special_use=?6, uidvalidity=?7 WHERE account_id=?1 AND mailbox_id=?2`
 )
 
-// CreateMailbox makes name and its missing parents. Existing: kind MailboxExists. RFC 9051 §6.3.4, RFC 6154 §3.
+// CreateMailbox makes name and its missing parents. Existing: kind MailboxExists. RFC 9051 §6.3.4 (a separator
+// at the end only says that children will come), RFC 6154 §3.
 func (t *Tx) CreateMailbox(spec MailboxSpec) (Mailbox, error) {
-	name, err := NormalName(spec.Name)
+	name, err := NormalName(strings.TrimSuffix(spec.Name, string(Separator)))
 	if err != nil {
 		return Mailbox{}, err
 	}
@@ -85,6 +86,9 @@ func (t *tx) makePath(name, use string) (*mbox, error) {
 	var parent *mbox
 	var at MailboxID
 	parts := strings.Split(name, string(Separator))
+	if t.missing(parts) > MaxMailboxes-t.a.wrk.mailboxes {
+		return nil, &mail.Error{Kind: mail.Limit, Text: "too many mailboxes"}
+	}
 	for i, part := range parts {
 		m := t.a.wchild(at, part)
 		if m == nil {
@@ -102,11 +106,21 @@ func (t *tx) makePath(name, use string) (*mbox, error) {
 	return parent, nil
 }
 
+// missing counts the components of a path that are not there.
+func (t *tx) missing(parts []string) int {
+	var at MailboxID
+	for i, part := range parts {
+		m := t.a.wchild(at, part)
+		if m == nil {
+			return len(parts) - i
+		}
+		at = m.id
+	}
+	return 0
+}
+
 func (t *tx) makeOne(parent *mbox, part, path, use string) (*mbox, error) {
 	w := &t.a.wrk
-	if w.mailboxes >= MaxMailboxes {
-		return nil, &mail.Error{Kind: mail.Limit, Text: "too many mailboxes"}
-	}
 	var subscribed int
 	if _, err := t.c.Row(sqlSubscribed, db.Int(t.a.id), db.Text(path)).Scan(&subscribed); err != nil {
 		return nil, t.fail(err)
@@ -197,6 +211,9 @@ func (t *Tx) ImportMailbox(spec MailboxSpec, uidValidity uint32, uidNext UID) (M
 		return Mailbox{}, err
 	}
 	m := t.a.wfind(name)
+	if m != nil && m.wrk.msgs > 0 && uidValidity != 0 && m.wrk.uidValidity != uidValidity {
+		return Mailbox{}, &mail.Error{Kind: mail.Conflict, Text: "mailbox has messages under another UIDVALIDITY"}
+	}
 	if m == nil || m.wrk.noSelect {
 		if _, err := t.CreateMailbox(spec); err != nil {
 			return Mailbox{}, err
@@ -206,9 +223,6 @@ func (t *Tx) ImportMailbox(spec MailboxSpec, uidValidity uint32, uidNext UID) (M
 		return Mailbox{}, err
 	}
 	if uidValidity != 0 && m.wrk.uidValidity != uidValidity {
-		if m.wrk.msgs > 0 {
-			return Mailbox{}, &mail.Error{Kind: mail.Conflict, Text: "mailbox has messages under another UIDVALIDITY"}
-		}
 		t.touch(m).uidValidity = uidValidity
 		t.structural = true
 		t.a.wrk.nextValidity = max(t.a.wrk.nextValidity, uidValidity)
