@@ -17,6 +17,7 @@ import (
 	"github.com/go-crypt/crypt/algorithm"
 	"github.com/go-crypt/crypt/algorithm/md5crypt"
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
+	"github.com/go-crypt/x/yescrypt"
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 )
@@ -38,6 +39,7 @@ const (
 	maxArgonLanes    = 64
 	maxBcryptCost    = 16      // ~5 s
 	maxShaRounds     = 5000000 // ~3 s
+	maxYescrypt      = 64 << 20
 	maxHashText      = 512
 	maxPassword      = 1024
 )
@@ -53,8 +55,9 @@ func (a Argon2) withDefaults() Argon2 {
 }
 
 const (
-	argonSalt = 16
-	argonKey  = 32
+	argonSalt    = 16
+	argonKey     = 32
+	yescryptHash = 43 // characters
 )
 
 var phc = base64.RawStdEncoding
@@ -148,6 +151,8 @@ func verifierOf(stored string) (verifier, bool) {
 	switch scheme {
 	case "ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT", "CRYPT":
 		return crypted(scheme, rest)
+	case "SCRAM-SHA-256":
+		return scrammed(rest)
 	}
 	return salted(scheme, rest)
 }
@@ -170,10 +175,54 @@ func crypted(scheme, s string) (verifier, bool) {
 			}
 		}
 		return matcher(shacrypt.Decode(s))
+	case strings.HasPrefix(s, "$y$") && scheme == "CRYPT": // Debian's /etc/shadow since 11
+		return yescrypted(s)
 	case strings.HasPrefix(s, "$1$") && allowed("MD5-CRYPT"):
 		return matcher(md5crypt.Decode(s))
 	}
 	return nil, false
+}
+
+// yescrypted reads libxcrypt's yescrypt: $y$jXX$salt$hash.
+func yescrypted(s string) (verifier, bool) {
+	f := strings.Split(s, "$")
+	if len(f) != 5 || len(f[4]) != yescryptHash {
+		return nil, false
+	}
+	_, ln, r, err := yescrypt.DecodeSetting([]byte(f[2]))
+	if err != nil || ln < 10 || ln > 18 || r < 1 || r > 32 || 128*r<<ln > maxYescrypt {
+		return nil, false
+	}
+	return func(p string) bool {
+		h, err := yescrypt.Hash([]byte(p), []byte(s))
+		return err == nil && subtle.ConstantTimeCompare(h, []byte(s)) == 1
+	}, true
+}
+
+// scramOf reads keys that another server kept, in Dovecot's form
+// "iterations,salt,StoredKey,ServerKey" (doc: RFC 5803 has the same four).
+func scramOf(s string) (c credential, ok bool) {
+	f := strings.Split(s, ",")
+	if len(f) != 4 {
+		return c, false
+	}
+	var errs [3]error
+	c.iterations, _ = strconv.Atoi(f[0])
+	c.salt, errs[0] = base64.StdEncoding.DecodeString(f[1])
+	c.storedKey, errs[1] = base64.StdEncoding.DecodeString(f[2])
+	c.serverKey, errs[2] = base64.StdEncoding.DecodeString(f[3])
+	ok = errs == [3]error{} && c.iterations >= 1 && c.iterations <= maxScramIterations && len(c.salt) > 0 &&
+		len(c.storedKey) == sha256.Size && len(c.serverKey) == sha256.Size
+	return c, ok
+}
+
+// scrammed verifies a clear password with SCRAM keys.
+func scrammed(s string) (verifier, bool) {
+	c, ok := scramOf(s)
+	return func(p string) bool {
+		stored, _, err := scramKeys(p, c.salt, c.iterations)
+		return err == nil && subtle.ConstantTimeCompare(stored, c.storedKey) == 1
+	}, ok
 }
 
 func matcher(d algorithm.Digest, err error) (verifier, bool) {

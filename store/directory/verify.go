@@ -24,6 +24,7 @@ const (
 
 const (
 	defaultScramIterations = 10000
+	maxScramIterations     = 5_000_000 // of imported keys: ~3 s
 	scramSalt              = 16
 )
 
@@ -48,7 +49,12 @@ func (d *directory) newCredential(password string) (credential, error) {
 			if _, ok := verifierOf(password); !ok {
 				return credential{}, badInput("password hash is malformed, too costly or of an unknown scheme")
 			}
-			return credential{hash: password}, nil
+			c, _ := scramOf(rest) // or no keys yet
+			if scheme != "SCRAM-SHA-256" {
+				c = credential{}
+			}
+			c.hash = password
+			return c, nil
 		}
 	}
 	if password == "" || len(password) > maxPassword || strings.IndexByte(password, 0) >= 0 {
@@ -60,21 +66,25 @@ func (d *directory) newCredential(password string) (credential, error) {
 
 // addScram derives RFC 5802 §3 keys. (wire/sasl has the server's half of the
 // conversation; a store imports no protocol, and these are ten lines.)
-func (c Config) addScram(to *credential, password string) error {
-	salt := make([]byte, scramSalt)
-	rand.Read(salt)
-	salted, err := pbkdf2.Key(sha256.New, prepare(password), salt, c.ScramIterations, sha256.Size)
+func (c Config) addScram(to *credential, password string) (err error) {
+	to.salt, to.iterations = make([]byte, scramSalt), c.ScramIterations
+	rand.Read(to.salt)
+	to.storedKey, to.serverKey, err = scramKeys(prepare(password), to.salt, to.iterations)
+	return err
+}
+
+func scramKeys(password string, salt []byte, iterations int) (stored, server []byte, err error) {
+	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	sum := func(name string) []byte {
 		m := hmac.New(sha256.New, salted)
 		m.Write([]byte(name))
 		return m.Sum(nil)
 	}
-	stored := sha256.Sum256(sum("Client Key"))
-	to.salt, to.iterations, to.storedKey, to.serverKey = salt, c.ScramIterations, stored[:], sum("Server Key")
-	return nil
+	client := sha256.Sum256(sum("Client Key"))
+	return client[:], sum("Server Key"), nil
 }
 
 // prepare is SASLprep (RFC 4013) where that is possible, as in wire/sasl.

@@ -35,6 +35,8 @@ func hashes(t testing.TB) map[string]string {
 		"CRYPT sha512":   "{CRYPT}$6$saltstring$" + sha512pencil,
 		"SHA512 no salt": "{SHA512}" + b64(func() []byte { s := sha512.Sum512([]byte("pencil")); return s[:] }(), ""),
 		"SHA256-CRYPT":   "{SHA256-CRYPT}$5$rounds=1000$saltstring$" + sha256pencil,
+		"CRYPT yescrypt": "{CRYPT}$y$j9T$F5Jx5fExrKuPp53xLKQ..1$rPeawue/nS.5CE6nTU9GpACAbn46u5ZGm.W6wf1Q.RD",
+		"SCRAM-SHA-256":  "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
 		"MD5-CRYPT":      "{MD5-CRYPT}$1$saltstri$" + md5pencil,
 	}
 }
@@ -86,6 +88,8 @@ func TestBadHashes(t *testing.T) {
 		"{BLF-CRYPT}$6$saltstring$" + sha512pencil,
 		"{SHA512-CRYPT}$6$rounds=999999999$salt$" + sha512pencil, "{SHA512-CRYPT}$6$rounds=x$salt$" + sha512pencil, "{SHA512-CRYPT}x",
 		"{SSHA512}" + base64.StdEncoding.EncodeToString(make([]byte, 64)), "{SSHA512}!!!", "{SSHA}AAAA",
+		"{CRYPT}$y$jzT$F5Jx5fExrKuPp53xLKQ..1$rPeawue/nS.5CE6nTU9GpACAbn46u5ZGm.W6wf1Q.RD", "{CRYPT}$y$j9T$F5Jx5$x",
+		"{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d,wfPL", "{SCRAM-SHA-256}0,AA==,,",
 		"{NTLM}abc", "{CRYPT}*", "{SSHA512}" + strings.Repeat("A", 1000),
 	} {
 		wantKind(t, h, d.SetPassword(ctx, m["anna"].ID, h), mail.BadInput)
@@ -209,6 +213,21 @@ func TestUpgradeAtLogin(t *testing.T) {
 	must(t, err)
 	if again != e {
 		t.Error("the second login wrote again")
+	}
+}
+
+// Keys of another server serve SCRAM at once.
+func TestImportedScramKeys(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d, m := town(t, "anna")
+	must(t, d.SetPassword(ctx, m["anna"].ID, hashes(t)["SCRAM-SHA-256"]))
+	k, ok, err := d.SCRAM(ctx, "anna")
+	if !ok || err != nil || k.Iterations != 4096 || base64.StdEncoding.EncodeToString(k.Salt) != "W22ZaJ0SNY7soEsUEjb6gQ==" {
+		t.Errorf("%+v %v %v", k, ok, err)
+	}
+	if _, _, err := d.Verify(ctx, "anna", "pencil"); err != nil {
+		t.Error(err)
 	}
 }
 
