@@ -540,6 +540,9 @@ func TestIndexer(t *testing.T) {
 	if p := s.problems(); len(p) > 0 {
 		t.Errorf("%v", p)
 	}
+	s.must(s.tk, func(tx *Tx) error { _, err := tx.c.Exec("UPDATE fts_account SET texts=0"); return err }) // of an older program
+	s.reopen()
+	run(135, func() {})
 	high := int64(0)
 	if err := s.d.View(t.Context(), func(c *db.Conn) (err error) { high, err = fts.High(c, 1); return err }); err != nil || high != 135 {
 		t.Errorf("indexed up to %d: %v", high, err)

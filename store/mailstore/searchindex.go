@@ -128,8 +128,12 @@ func (s *Store) runIndexer(ctx context.Context) error {
 	return nil
 }
 
-const sqlBehind = `SELECT a.account_id, COALESCE(f.high, 0) < a.next_msg-1 FROM accounts a LEFT JOIN fts_account f ON f.account_id=a.account_id
-	WHERE a.account_id>? AND a.removed=0 ORDER BY a.account_id LIMIT ?`
+// textsVersion grows when textWalk or what it calls begins to give other texts for the same message: then
+// the indexes are built anew, account by account; the old ones serve until their turn comes.
+const textsVersion = 1
+
+const sqlBehind = `SELECT a.account_id, COALESCE(f.high, 0) < a.next_msg-1, COALESCE(f.texts, ?3) <> ?3 FROM accounts a LEFT JOIN fts_account f ON f.account_id=a.account_id
+	WHERE a.account_id>?1 AND a.removed=0 ORDER BY a.account_id LIMIT ?2`
 
 // findUnindexed touches the accounts that were left behind by the last run.
 func (s *Store) findUnindexed(ctx context.Context) error {
@@ -137,13 +141,15 @@ func (s *Store) findUnindexed(ctx context.Context) error {
 	for n := indexScanPage; n == indexScanPage; {
 		n = 0
 		err := s.db.View(ctx, func(c *db.Conn) error {
-			for r, err := range c.Rows(sqlBehind, db.Int(last), db.Int(indexScanPage)) {
+			for r, err := range c.Rows(sqlBehind, db.Int(last), db.Int(indexScanPage), db.Int(textsVersion)) {
 				if err != nil {
 					return err
 				}
 				n++
 				last = mail.AccountID(r.Int(0))
-				if r.Int(1) != 0 {
+				if r.Int(2) != 0 {
+					s.search.news.reset(last, time.Now())
+				} else if r.Int(1) != 0 {
 					s.search.news.later(last, time.Now())
 				}
 			}
@@ -214,7 +220,7 @@ func (ix *indexer) pace(ctx context.Context) error {
 func (ix *indexer) account(ctx context.Context, a mail.AccountID, reset bool) error {
 	ix.began = time.Now()
 	if reset {
-		if err := ix.s.db.Update(ctx, func(tx *db.Tx) error { return fts.Reset(tx, int64(a)) }, nil); err != nil {
+		if err := ix.s.db.Update(ctx, func(tx *db.Tx) error { return ix.s.search.index.Reset(tx, int64(a)) }, nil); err != nil {
 			return err
 		}
 	}

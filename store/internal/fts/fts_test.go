@@ -387,7 +387,7 @@ func TestRaces(t *testing.T) {
 	if err := write(0, 1); err != ErrChanged {
 		t.Errorf("second write: %v", err)
 	}
-	if err := d.Update(t.Context(), func(tx *db.Tx) error { return Reset(tx, 1) }, nil); err != nil {
+	if err := d.Update(t.Context(), func(tx *db.Tx) error { return x.Reset(tx, 1) }, nil); err != nil {
 		t.Fatal(err)
 	}
 	if h := lookupIn(t, d, x, 1, Query{Fields: InAll, Needle: []byte("A")}); h.High != 0 || !h.Sure.Empty() {

@@ -11,10 +11,12 @@ import (
 // Config has a working zero value; the default is in brackets.
 type Config struct {
 	Memory int64 // octets of unpacked terms kept for the next lookups [32 MiB]
+	Texts  int64 // version of what the caller feeds: an index of another version is Old [1]
 }
 
 // Index reads and writes the segments of all accounts of a database.
 type Index struct {
+	texts int64
 	codec *codec
 	cache cache
 }
@@ -24,7 +26,10 @@ func New(cfg Config) *Index {
 	if cfg.Memory == 0 {
 		cfg.Memory = 32 << 20
 	}
-	return &Index{codec: newCodec(), cache: cache{limit: cfg.Memory, m: map[cacheKey]*list.Element{}}}
+	if cfg.Texts == 0 {
+		cfg.Texts = 1
+	}
+	return &Index{texts: cfg.Texts, codec: newCodec(), cache: cache{limit: cfg.Memory, m: map[cacheKey]*list.Element{}}}
 }
 
 // ErrChanged says that the account's index was reset or removed meanwhile. Start over.
@@ -66,7 +71,7 @@ type Pace func(ctx context.Context) error
 // newHigh: all messages in between are in b or gone. An empty b only moves the mark. guard, if not
 // nil, runs first in each transaction; its error refuses it (the account may be going away).
 func (x *Index) Write(ctx context.Context, d *db.DB, account int64, b *Builder, high, newHigh int64, guard func(*db.Tx) error, pace Pace) error {
-	mark := func(tx *db.Tx) error { return setHigh(tx, account, high, newHigh) }
+	mark := func(tx *db.Tx) error { return x.setHigh(tx, account, high, newHigh) }
 	if b.Len() == 0 {
 		return d.Update(ctx, func(tx *db.Tx) error {
 			if guard != nil {
@@ -80,14 +85,14 @@ func (x *Index) Write(ctx context.Context, d *db.DB, account int64, b *Builder, 
 	p := packer{enc: x.codec.fast}
 	base := b.ids[0]
 	b.pack(&p, base)
-	w := writer{d: d, account: account, guard: guard, seg: segment{base: base, last: b.ids[len(b.ids)-1], docs: int64(b.Len()), over: len(b.over) > 0}}
+	w := writer{d: d, account: account, texts: x.texts, guard: guard, seg: segment{base: base, last: b.ids[len(b.ids)-1], docs: int64(b.Len()), over: len(b.over) > 0}}
 	return w.write(ctx, p.done, mark, pace)
 }
 
-func setHigh(tx *db.Tx, account, high, newHigh int64) error {
+func (x *Index) setHigh(tx *db.Tx, account, high, newHigh int64) error {
 	n, err := tx.Exec(sqlSetHigh, db.Int(account), db.Int(high), db.Int(newHigh))
 	if err == nil && n == 0 && high == 0 {
-		n, err = tx.Exec(sqlFirstHigh, db.Int(account), db.Int(newHigh))
+		n, err = tx.Exec(sqlFirstHigh, db.Int(account), db.Int(newHigh), db.Int(x.texts))
 	}
 	if err == nil && n == 0 {
 		err = ErrChanged
@@ -99,6 +104,7 @@ func setHigh(tx *db.Tx, account, high, newHigh int64) error {
 type writer struct {
 	d       *db.DB
 	account int64
+	texts   int64
 	guard   func(*db.Tx) error
 	seg     segment
 	bytes   int64
@@ -179,7 +185,7 @@ func (w *writer) begin(tx *db.Tx, id *int64) error {
 		}
 		return err
 	}
-	if _, err := tx.Row(sqlTakeSeg, db.Int(w.account)).Scan(id); err != nil {
+	if _, err := tx.Row(sqlTakeSeg, db.Int(w.account), db.Int(w.texts)).Scan(id); err != nil {
 		return err
 	}
 	s := &w.seg
@@ -188,8 +194,8 @@ func (w *writer) begin(tx *db.Tx, id *int64) error {
 }
 
 // Reset makes the account's index empty: all will be indexed again. The old segments go with the next Merge.
-func Reset(tx *db.Tx, account int64) error {
-	if _, err := tx.Exec(sqlZeroHigh, db.Int(account)); err != nil {
+func (x *Index) Reset(tx *db.Tx, account int64) error {
+	if _, err := tx.Exec(sqlRenew, db.Int(account), db.Int(x.texts)); err != nil {
 		return err
 	}
 	_, err := tx.Exec(sqlRetireAll, db.Int(account))

@@ -82,7 +82,7 @@ func (x *Index) merge(ctx context.Context, d *db.DB, account int64, segs []segme
 			return err
 		}
 	}
-	w := writer{d: d, account: account, seg: segment{level: hi.level + 1, base: lo.base, last: hi.last}}
+	w := writer{d: d, account: account, texts: x.texts, seg: segment{level: hi.level + 1, base: lo.base, last: hi.last}}
 	for i := range segs {
 		w.seg.docs += segs[i].docs
 		w.seg.over = w.seg.over || segs[i].over
