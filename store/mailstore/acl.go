@@ -21,7 +21,7 @@ func (t *Tx) SetACL(id MailboxID, identifier, rights string) error {
 		_, err := t.exec(`DELETE FROM acl WHERE account_id=? AND mailbox_id=? AND identifier=?`, db.Int(t.a.id), db.Int(id), db.Text(identifier))
 		return err
 	}
-	if err := t.bounded(`SELECT COUNT(*) FROM acl WHERE account_id=? AND mailbox_id=?`, id, MaxACLEntries, "too many ACL entries"); err != nil {
+	if err := t.bounded(`SELECT COUNT(*) FROM acl WHERE account_id=? AND mailbox_id=? AND identifier<>?`, id, identifier, MaxACLEntries, "too many ACL entries"); err != nil {
 		return err
 	}
 	t.announce(id, MailboxChanged)
@@ -54,7 +54,7 @@ func (t *Tx) SetMetadata(id MailboxID, entry string, value []byte) error {
 		}
 		return err
 	}
-	if err := t.bounded(`SELECT COUNT(*) FROM metadata WHERE account_id=? AND mailbox_id=?`, id, MaxMetadataCount, "too many metadata entries"); err != nil {
+	if err := t.bounded(`SELECT COUNT(*) FROM metadata WHERE account_id=? AND mailbox_id=? AND entry<>?`, id, entry, MaxMetadataCount, "too many metadata entries"); err != nil {
 		return err
 	}
 	t.announce(id, kind)
@@ -64,10 +64,10 @@ func (t *Tx) SetMetadata(id MailboxID, entry string, value []byte) error {
 	return err
 }
 
-// bounded refuses one entry more than limit. A full table refuses changes of present entries too: remove one first.
-func (t *tx) bounded(sql string, id MailboxID, limit int, text string) error {
+// bounded refuses key if there are limit others.
+func (t *tx) bounded(sql string, id MailboxID, key string, limit int, text string) error {
 	var n int
-	if _, err := t.c.Row(sql, db.Int(t.a.id), db.Int(id)).Scan(&n); err != nil {
+	if _, err := t.c.Row(sql, db.Int(t.a.id), db.Int(id), db.Text(key)).Scan(&n); err != nil {
 		return t.fail(err)
 	}
 	if n >= limit {

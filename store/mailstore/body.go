@@ -280,6 +280,9 @@ func (b *Body) Release() {
 	if b.ref != "" {
 		b.s.bodies.letGo(b.ref)
 	}
+	if b.codec == zstdWhole {
+		b.s.bodies.press.give(b.inline)
+	}
 	b.s.bodies.giveBuffer(b.raw)
 	b.raw, b.inline = nil, nil
 }

@@ -481,6 +481,15 @@ func TestACLAndMetadata(t *testing.T) {
 	if md, err = s.Metadata(ctx, 1, 0); err != nil || len(md) != 1 {
 		t.Errorf("%v %v", md, err)
 	}
+	s.must(tk, func(x *Tx) error { // a full table still takes changes
+		for i := range MaxACLEntries - 1 {
+			if err := x.SetACL(inbox, fmt.Sprint("u", i), "l"); err != nil {
+				return err
+			}
+		}
+		return x.SetACL(inbox, "bob", "lr")
+	})
+	wantKind(t, s.try(tk, func(x *Tx) error { return x.SetACL(inbox, "more", "l") }), mail.Limit)
 	wantKind(t, s.try(tk, func(x *Tx) error { return x.SetMetadata(inbox, "/private/x", make([]byte, MaxMetadataValue+1)) }), mail.TooLarge)
 	_, err = s.ACL(ctx, 1, 99)
 	wantKind(t, err, mail.NoSuchMailbox)
