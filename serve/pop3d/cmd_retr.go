@@ -52,6 +52,19 @@ func (s *session) send(m *msg, lines int) error {
 // errGone says that another session expunged the message (doc.go).
 var errGone = &mail.Error{Kind: mail.NoSuchMessage, Text: "message was removed by another session"}
 
+// breakOff ends a session in the middle of a message. The answer was +OK and
+// some of the message is gone out: the only honest end is no end. A client that
+// misses the dot keeps nothing.
+func (s *session) breakOff(err error) {
+	if s.out.Flush() != nil { // the error stays with the writer: it was the client who went away
+		s.end("connection broke")
+		return
+	}
+	s.srv.cfg.Log.Error("pop3 message broke off", "session", s.conn.ID(), "login", s.login.Address.String(), "err", err)
+	s.conn.Close()
+	s.end("message broke off")
+}
+
 func (s *session) stream(r *mailstore.Reader, lines int) error {
 	if lines < 0 {
 		s.say("+OK " + octets(r.Size()) + " octets")
@@ -61,12 +74,7 @@ func (s *session) stream(r *mailstore.Reader, lines int) error {
 	st := newStuffer(s.out, lines)
 	err := r.CopyRange(st, 0, r.Size())
 	if err != nil && !errors.Is(err, errEnough) {
-		// The answer was +OK and some of the message is gone out: the only
-		// honest end is no end. A client that misses the dot keeps nothing.
-		s.srv.cfg.Log.Error("pop3 message broke off", "session", s.conn.ID(), "login", s.login.Address.String(), "err", err)
-		s.out.Flush()
-		s.conn.Close()
-		s.end("message broke off")
+		s.breakOff(err)
 		return nil
 	}
 	st.end()

@@ -277,17 +277,24 @@ func TestSessionLog(t *testing.T) {
 	c.do("DELE 1", "+OK")
 	c.do("QUIT", "+OK")
 	c.closed()
-	for range 1000 {
-		if strings.Contains(h.log.String(), "end=quit") {
-			break
-		}
-		runtime.Gosched()
-	}
-	got := h.log.String()
+	got := h.logged("end=quit")
 	for _, want := range []string{"pop3 session", "login=anna@example.org", "messages=1", "retrieved=1", "deleted=1", "end=quit", "remote=127.0.0.1"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("log lacks %q: %s", want, got)
 		}
+	}
+}
+
+// A client that goes away in the middle of a message is no error of ours.
+func TestClientGoesAwayInMessage(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{})
+	h.deliver("anna", "Subject: 1\r\n\r\n"+strings.Repeat("0123456789\r\n", 1<<20), nil)
+	c := h.enter("anna")
+	c.do("RETR 1", "+OK")
+	c.Close()
+	if got := h.logged("end="); strings.Contains(got, "level=ERROR") || !strings.Contains(got, "connection broke") {
+		t.Errorf("log: %s", got)
 	}
 }
 
@@ -343,6 +350,21 @@ func TestRetrAfterReaper(t *testing.T) {
 	c.do("LIST 2", "+OK 2 17")
 	c.do("DELE 2", "+OK")
 	c.do("QUIT", "+OK")
+}
+
+// An account that moved away meanwhile is fenced: QUIT says that nothing was deleted, temporarily.
+func TestQuitAfterMove(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{})
+	h.deliver("anna", "Subject: 1\r\n\r\n1\r\n", nil)
+	c := h.enter("anna")
+	c.do("DELE 1", "+OK")
+	must(t, h.mail.SetEpoch(t.Context(), h.account["anna"], 2))
+	c.do("QUIT", "-ERR [SYS/TEMP]")
+	c.closed()
+	if m := h.inbox("anna"); m.Messages != 1 {
+		t.Errorf("inbox has %d messages", m.Messages)
+	}
 }
 
 // Draining says so in POP3's words, and deletes nothing.
@@ -450,6 +472,18 @@ func TestFetchmail(t *testing.T) {
 	if m := h.inbox("anna"); m.Messages != 0 {
 		t.Errorf("inbox has %d messages", m.Messages)
 	}
+}
+
+// logged waits until the log has text and returns it all.
+func (h *house) logged(text string) string {
+	h.t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); runtime.Gosched() {
+		if got := h.log.String(); strings.Contains(got, text) {
+			return got
+		}
+	}
+	h.t.Fatalf("the log never says %q: %s", text, h.log)
+	return ""
 }
 
 func installed(t *testing.T, name string) string {

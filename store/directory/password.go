@@ -34,7 +34,7 @@ type Argon2 struct {
 // Bounds of argon2id, for configuration and for imported hashes: one login
 // must not take the machine.
 const (
-	maxArgonMemoryKB = 1 << 20
+	maxArgonMemoryKB = 256 << 10
 	maxArgonTime     = 64
 	maxArgonLanes    = 64
 	maxBcryptCost    = 16      // ~5 s
