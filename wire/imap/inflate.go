@@ -109,10 +109,14 @@ func (z *Inflater) Await(p []byte) error {
 	return err
 }
 
-// Rest gives the raw buffer back if it is used up; the window stays, as the client may refer to it.
+// Rest gives the raw buffer back if it is used up, and the code tables if no block is open; the window stays, as the
+// client may refer to it.
 func (z *Inflater) Rest() {
 	if len(z.in) == 0 {
 		z.in, z.buf = nil, nil
+	}
+	if z.state == inBlock {
+		z.lit, z.dst, z.dyn = nil, nil, nil
 	}
 }
 

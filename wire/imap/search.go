@@ -7,6 +7,7 @@ import (
 // Limits of searching commands.
 const (
 	MaxSearchKeys = 2000 // in one command; each costs time for each message
+	MaxSearchNest = 1000 // OR and NOT within one another: clients chain an OR for each Message-ID they look for
 	MaxSources    = 100  // mailbox selectors of one ESEARCH IN or NOTIFY SET
 )
 
@@ -309,8 +310,8 @@ func (p *searchParser) key(depth int) (k SearchKey) {
 	if p.n++; p.n > MaxSearchKeys {
 		d.Fail("search has more than %d keys", MaxSearchKeys)
 	}
-	if depth > MaxNesting {
-		d.Fail("search is nested more than %d deep", MaxNesting)
+	if depth > MaxSearchNest {
+		d.Fail("search is nested more than %d deep", MaxSearchNest)
 	}
 	switch c := d.Peek(); {
 	case d.err != nil:

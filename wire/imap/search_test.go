@@ -98,7 +98,7 @@ func TestSearchArgs(t *testing.T) {
 		{" RETURN (FOO) ALL", "!result option FOO"},
 		{" RETURN (RELEVANCY) ALL", "!needs a FUZZY"},
 		{" RETURN (ALL)", "!expected a space"},
-		{" " + strings.Repeat("NOT ", 100) + "SEEN", "!nested more than"},
+		{" " + strings.Repeat("NOT ", 1100) + "SEEN", "!nested more than"},
 		{" ALL" + strings.Repeat(" ALL", 3000), "!more than 2000 keys"},
 	} {
 		d := decodeText(c.in)
