@@ -449,3 +449,48 @@ func TestMergeable(t *testing.T) {
 		t.Errorf("%+v", segs)
 	}
 }
+
+// TestWaste: old segments lose the messages that are gone, though nothing merges them any more.
+func TestWaste(t *testing.T) {
+	t.Parallel()
+	d := openDB(t)
+	x := New(Config{})
+	b := NewBuilder()
+	gone := int64(0)
+	alive := func(_ context.Context, from, to int64) (*Set, error) {
+		s := new(Set)
+		s.AddRange(max(from, gone+1), to)
+		return s, nil
+	}
+	write := func(from, to int64) {
+		for id := from; id <= to; id++ {
+			b.Reset()
+			b.Message(id)
+			b.Text(Body, nil, fmt.Appendf(nil, "WORD%d COMMON", id))
+			b.EndText()
+			if err := x.Write(t.Context(), d, 1, b, id-1, id, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			for more := true; more; {
+				var err error
+				if more, err = x.Merge(t.Context(), d, 1, alive, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	const old = fanout * fanout * fanout
+	write(1, old)
+	gone = old - 10
+	write(old+1, old+fanout*fanout)
+	var s Size
+	if err := d.View(t.Context(), func(c *db.Conn) (err error) { s, err = Measure(c, 1); return err }); err != nil || s.Docs != 10+fanout*fanout {
+		t.Errorf("%+v %v", s, err)
+	}
+	if h := lookupIn(t, d, x, 1, Query{Fields: InBody, Needle: []byte("COMMON")}); h.Sure.Len() != 10+fanout*fanout {
+		t.Errorf("%d hits", h.Sure.Len())
+	}
+	if err := x.Check(t.Context(), d, 1); err != nil {
+		t.Error(err)
+	}
+}

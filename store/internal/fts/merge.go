@@ -30,11 +30,30 @@ func (x *Index) Merge(ctx context.Context, d *db.DB, account int64, alive Live, 
 	if leftover {
 		return true, sweep(ctx, d, account, pace)
 	}
-	if segs = mergeable(segs); segs == nil {
+	in := mergeable(segs)
+	if in == nil {
 		return false, nil
 	}
-	return true, x.merge(ctx, d, account, segs, alive, pace)
+	if alive != nil && in[0].level > 0 { // often enough: each time after fanout*fanout writes
+		for i := range segs {
+			s := &segs[i]
+			if s.base >= in[0].base {
+				break
+			}
+			keep, err := alive(ctx, s.base, s.last)
+			if err != nil {
+				return false, err
+			}
+			if int64(keep.Len())*wasteful < s.docs {
+				return true, x.merge(ctx, d, account, segs[i:i+1], s.level, alive, pace)
+			}
+		}
+	}
+	return true, x.merge(ctx, d, account, in, in[0].level+1, alive, pace)
 }
+
+// wasteful is how many times the living the messages of an old segment must be for it to be rewritten without the dead.
+const wasteful = 2
 
 // mergeable picks the oldest fanout neighbours of the least level that has so many. Levels fall with age by that.
 func mergeable(segs []segment) (best []segment) {
@@ -73,7 +92,7 @@ func sweep(ctx context.Context, d *db.DB, account int64, pace Pace) error {
 }
 
 // merge makes one segment of segs, which follow each other.
-func (x *Index) merge(ctx context.Context, d *db.DB, account int64, segs []segment, alive Live, pace Pace) error {
+func (x *Index) merge(ctx context.Context, d *db.DB, account int64, segs []segment, level int, alive Live, pace Pace) error {
 	lo, hi := &segs[0], &segs[len(segs)-1]
 	var keep *Set
 	var err error
@@ -82,7 +101,7 @@ func (x *Index) merge(ctx context.Context, d *db.DB, account int64, segs []segme
 			return err
 		}
 	}
-	w := writer{d: d, account: account, texts: x.texts, seg: segment{level: hi.level + 1, base: lo.base, last: hi.last}}
+	w := writer{d: d, account: account, texts: x.texts, seg: segment{level: level, base: lo.base, last: hi.last}}
 	for i := range segs {
 		w.seg.docs += segs[i].docs
 		w.seg.over = w.seg.over || segs[i].over
