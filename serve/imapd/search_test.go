@@ -21,7 +21,7 @@ func TestSearchLongChain(t *testing.T) {
 	for i := range 499 {
 		fmt.Fprintf(&b, "OR HEADER Message-ID <%d@example.org> ", i)
 	}
-	rs := c.do("UID SEARCH %s HEADER Message-ID <9999@example.org>", b.String())
+	rs := c.do("UID SEARCH %sHEADER Message-ID <9999@example.org>", b.String())
 	if got := fmt.Sprint(rs[0]); got != "[SEARCH 1 2 3 4 5]" {
 		t.Error(got)
 	}
