@@ -29,6 +29,35 @@ func TestTalk(t *testing.T) {
 	})
 }
 
+// TestTalkTrickled holds the same conversations with clients that send one octet at a time.
+func TestTalkTrickled(t *testing.T) {
+	t.Parallel()
+	// Not stls_injection: what must be dropped would come late, and be the client's TLS then.
+	talk.RunAll(t, "testdata/talk/[^s]*.txtar", func(t *testing.T) talk.Env {
+		h := newQuietHouse(t, Config{})
+		h.run()
+		e := h.env()
+		dial := e.Dial
+		e.Dial = func() (net.Conn, error) {
+			c, err := dial()
+			return trickler{c}, err
+		}
+		return e
+	})
+}
+
+// trickler writes octet by octet.
+type trickler struct{ net.Conn }
+
+func (c trickler) Write(p []byte) (int, error) {
+	for i := range p {
+		if _, err := c.Conn.Write(p[i : i+1]); err != nil {
+			break // closed by what was sent before, as the story may want it
+		}
+	}
+	return len(p), nil
+}
+
 func (h *house) env() talk.Env {
 	pipe := func(implicit bool) func() (net.Conn, error) {
 		return func() (net.Conn, error) {

@@ -130,7 +130,6 @@ func (c *cache) changed(routes, tell bool, ids ...mail.AccountID) {
 
 // domain adds or removes one of our domains after the commit.
 func (c *cache) domain(name string, ours bool) {
-	c.changed(true, false)
 	m := maps.Clone(*c.domains.Load())
 	if ours {
 		m[name] = true
@@ -138,6 +137,7 @@ func (c *cache) domain(name string, ours bool) {
 		delete(m, name)
 	}
 	c.domains.Store(&m)
+	c.changed(true, false) // after: who saw the old set must not fill the new era's cache
 }
 
 func (d *directory) isLocal(domain string) bool { return (*d.cache.domains.Load())[domain] }
