@@ -78,6 +78,7 @@ func storeFlags(s *session, d *imap.Decoder) error {
 	}
 	if !res.Changed.Empty() {
 		m.view.Know(mod)
+		s.searchOwn(res.Changed)
 	}
 	if err := s.sayStored(&a, uids.Subtract(res.Modified), res.Changed); err != nil {
 		return err

@@ -17,7 +17,17 @@ const (
 )
 
 // searchState holds the running searches of a selected mailbox (RFC 5267 CONTEXT).
-type searchState struct{ all []*searchContext }
+type searchState struct {
+	all []*searchContext
+	own mailstore.UIDSet // messages whose flags this session changed since
+}
+
+// searchOwn notes flag changes of this session, which are no news to the view but may be to a running search.
+func (s *session) searchOwn(uids mailstore.UIDSet) {
+	if st := s.mbox.searches; st != nil && len(st.all) > 0 {
+		st.own = st.own.Union(uids)
+	}
+}
 
 // searchContext is a search that asked for UPDATE, and what its client believes that the result is.
 type searchContext struct {
@@ -119,7 +129,7 @@ func seqsBefore(news *mailstore.News) map[mailstore.UID]uint32 {
 // searchNews updates the running searches after EXISTS and FETCH were said (RFC 5267 §4.3).
 func (s *session) searchNews(news *mailstore.News) {
 	m := s.mbox
-	if m == nil || !news.Exists && len(news.Changed) == 0 {
+	if m == nil {
 		return
 	}
 	var touched, fresh mailstore.UIDSet
@@ -134,10 +144,13 @@ func (s *session) searchNews(news *mailstore.News) {
 	if m.searches == nil || len(m.searches.all) == 0 {
 		return
 	}
+	touched, m.searches.own = m.searches.own.Clone(), nil
 	for i := range news.Changed {
 		touched.Add(news.Changed[i].Row.UID)
 	}
-	touched = touched.Union(fresh)
+	if touched = touched.Union(fresh); touched.Empty() {
+		return
+	}
 	for _, c := range slices.Clone(m.searches.all) {
 		added, gone, err := s.rematch(c, touched)
 		if err == nil {

@@ -71,7 +71,11 @@ func contextWalk(t *testing.T, r *rand.Rand) {
 				a.do("UID STORE %d %sFLAGS.SILENT (%s)", uids[r.Intn(len(uids))], []string{"+", "-"}[r.Intn(2)], []string{`\Flagged`, `\Flagged`, `\Deleted`}[r.Intn(3)])
 			}
 		}
-		for _, rp := range b.do("NOOP") {
+		said := b.do("NOOP")
+		if uids := allOf(t, b.do("UID SEARCH RETURN (ALL) ALL")); len(uids) > 0 && r.Intn(2) == 0 { // what it changes itself counts too
+			said = append(said, b.do("UID STORE %d %sFLAGS%s (\\Flagged)", uids[r.Intn(len(uids))], []string{"+", "-"}[r.Intn(2)], []string{"", ".SILENT"}[r.Intn(2)])...)
+		}
+		for _, rp := range said {
 			hear(t, all, rp)
 		}
 		for _, k := range all {

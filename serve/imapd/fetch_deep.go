@@ -73,6 +73,7 @@ func (s *session) markSeen(chunk []mailstore.Entry) (touched mailstore.UIDSet, e
 		return nil, err
 	}
 	s.mbox.view.Know(mod)
+	s.searchOwn(touched)
 	for i := range chunk {
 		if r, ok := s.mbox.box.Row(chunk[i].Row.UID); ok {
 			chunk[i].Row = r

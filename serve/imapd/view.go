@@ -46,6 +46,7 @@ func (s *session) sayNews(expunge bool) {
 		return
 	}
 	if !m.view.Dirty() || s.quiet() {
+		s.searchNews(&mailstore.News{}) // of what this session did itself
 		return
 	}
 	news, err := m.view.Sync(s.ctx, expunge)
