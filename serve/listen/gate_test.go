@@ -317,6 +317,7 @@ func converse(t *testing.T, g *Gate, c *Conn, mechanism string, say ...string) (
 	return heard, x, nil
 }
 
+// RFC 4422 §3: with and without initial response, authorization as another, malformed; RFC 4616, RFC 5802.
 func TestExchanges(t *testing.T) {
 	t.Parallel()
 	p := newPeople("anna", "bert")

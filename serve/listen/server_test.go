@@ -46,14 +46,15 @@ func line(t testing.TB, r *bufio.Reader) string {
 	return strings.TrimRight(s, "\r\n")
 }
 
+// RFC 5321 §3.8, RFC 3463 §3.4: the refusal is temporary and says so in the protocol's words.
 func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
-	s, addr := run(t, Config{MaxConns: 2}, Endpoint{Protocol: "smtp", Handler: handle(echo), TooMany: "421 4.3.2 too many\r\n"})
+	s, addr := run(t, Config{MaxConns: 2}, Endpoint{Protocol: "smtp", Handler: handle(echo)})
 	a, b := dial(t, addr), dial(t, addr)
 	ar, br := bufio.NewReader(a), bufio.NewReader(b)
 	line(t, ar)
 	line(t, br)
-	if got := readAll(t, dial(t, addr)); got != "421 4.3.2 too many\r\n" {
+	if got := readAll(t, dial(t, addr)); got != "421 4.3.2 too many connections, try again later\r\n" {
 		t.Errorf("the third heard %q", got)
 	}
 	if st := s.Stats()[0]; st.Open != 2 || st.Accepted != 3 || st.Refused != 1 {
@@ -218,6 +219,7 @@ func TestPanicCostsOneSession(t *testing.T) {
 	}
 }
 
+// RFC 8996: nothing below TLS 1.2. RFC 7301 §3.2, RFC 9325 §3.7: who names another protocol is refused.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	cert := certificate(t, "mx.example.org", false)

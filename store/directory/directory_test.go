@@ -165,6 +165,7 @@ func TestReservedIDMayBeRepeated(t *testing.T) {
 	}
 }
 
+// The order of Resolve, with sub-addresses (RFC 5233 §1) and the postmaster of RFC 5321 §4.5.1.
 func TestResolve(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

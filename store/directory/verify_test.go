@@ -296,6 +296,16 @@ func TestSecretStays(t *testing.T) {
 	}
 }
 
+// The reference implementation's own example (RFC 9106 §3.1).
+func TestArgon2Reference(t *testing.T) {
+	t.Parallel()
+	const h = "{ARGON2ID}$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
+	v, ok := verifierOf(h)
+	if !ok || !v("password") || v("Password") {
+		t.Error("the reference hash is not understood")
+	}
+}
+
 // The default cost is what its comment says, within a wide margin.
 func TestDefaultCost(t *testing.T) {
 	if testing.Short() {
