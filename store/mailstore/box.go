@@ -133,21 +133,30 @@ func (b *Box) Loaded() bool {
 	return b.loaded
 }
 
-// Row returns one row; it must have been loaded.
+// Row returns one row. It loads the rows if they are not there; a failure of that looks like no row, so Load first if it matters.
 func (b *Box) Row(uid UID) (Row, bool) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+	defer b.look().RUnlock()
 	if r := b.rows.find(uid); r != nil {
 		return r.row(), true
 	}
 	return Row{}, false
 }
 
-// More returns the keyword ids of a row beyond the bits.
+// More returns the keyword ids of a row beyond the bits. Shared, read-only.
 func (b *Box) More(uid UID) []KeywordID {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+	defer b.look().RUnlock()
 	return b.more[uid]
+}
+
+// look locks the box for reading, with its rows if they can be had.
+func (b *Box) look() *sync.RWMutex {
+	b.mu.RLock()
+	if !b.loaded && !b.gone && b.cur.msgs > 0 {
+		b.mu.RUnlock()
+		_ = b.Load(context.Background())
+		b.mu.RLock()
+	}
+	return &b.mu
 }
 
 // apply brings a committed event into memory. Under mu.

@@ -219,6 +219,7 @@ const sqlLoadRows = `SELECT uid, msg_id, modseq, flags, size, idate, sdate FROM 
 // after S are applied to the rows at the end. S may be ahead of what the box
 // has been told (a commit is durable before it is told): then we wait for it.
 func (b *Box) Load(ctx context.Context) error {
+	b.looked.Store(b.s.boxes.round.Load())
 	for {
 		b.mu.Lock()
 		switch {
