@@ -1,6 +1,7 @@
 package message
 
 import (
+	"encoding/binary"
 	"unicode"
 	"unicode/utf8"
 
@@ -12,20 +13,34 @@ import (
 // not UTF-8 is appended unchanged, as step (1)(b) says.
 func Fold(b []byte, s string) []byte {
 	n := len(b)
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			if !utf8.ValidString(s[i:]) {
-				return append(b[:n], s...)
-			}
-			return foldRunes(b, s[i:])
-		}
-		if c >= 'a' && c <= 'z' {
-			c -= 'a' - 'A'
-		}
-		b = append(b, c)
+	b = append(b, s...)
+	i := foldASCII(b[n:])
+	if i == len(s) {
+		return b
 	}
-	return b
+	if !utf8.ValidString(s[i:]) {
+		return append(b[:n], s...)
+	}
+	return foldRunes(b[:n+i], s[i:])
+}
+
+// foldASCII folds b in place, eight octets at a time, up to the first that is not ASCII.
+func foldASCII(b []byte) (n int) {
+	const each = 0x0101010101010101
+	for ; n+8 <= len(b); n += 8 {
+		w := binary.LittleEndian.Uint64(b[n:])
+		if w&(0x80*each) != 0 {
+			break
+		}
+		lower := ((w + (0x80-'a')*each) &^ (w + (0x7F-'z')*each)) & (0x80 * each) // the high bit of each octet from a to z
+		binary.LittleEndian.PutUint64(b[n:], w-lower>>2)
+	}
+	for ; n < len(b) && b[n] < utf8.RuneSelf; n++ {
+		if b[n]-'a' < 26 {
+			b[n] -= 'a' - 'A'
+		}
+	}
+	return n
 }
 
 func foldRunes(b []byte, s string) []byte {

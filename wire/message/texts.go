@@ -19,9 +19,19 @@ const (
 // yield gets valid UTF-8, possibly in several chunks per part; a chunk ends at white space unless a
 // word is longer than 1 KB, a part with a line end. Text is only valid during the call. yield may return false to stop.
 func Texts(r io.ReaderAt, root *Part, yield func(kind TextKind, field string, text []byte) bool) error {
-	w := textWalk{r: r, yield: yield}
+	return new(TextWalker).Texts(r, root, yield)
+}
+
+// TextWalker is for who walks many messages: it keeps its buffers. The zero value is ready; not safe for concurrent use.
+type TextWalker struct{ w textWalk }
+
+// Texts is the function Texts.
+func (t *TextWalker) Texts(r io.ReaderAt, root *Part, yield func(kind TextKind, field string, text []byte) bool) error {
+	w := &t.w
+	w.r, w.yield, w.stop, w.err = r, yield, false, nil
 	w.header(root, HeaderText)
 	w.part(root)
+	w.r, w.yield = nil, nil
 	return w.err
 }
 
