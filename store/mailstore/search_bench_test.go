@@ -179,6 +179,7 @@ func BenchmarkSearch(b *testing.B) {
 		{"body-rare", Query{Op: QBody, Text: "zebrafink"}},
 		{"body-part", Query{Op: QBody, Text: "verconde"}},
 		{"body-phrase", Query{Op: QBody, Text: "needle-123 ref"}},
+		{"body-common-phrase", Query{Op: QBody, Text: "on ment"}},
 		{"text", Query{Op: QText, Text: "zebrafink"}},
 		{"text-miss", Query{Op: QText, Text: "quarktasche"}},
 		{"header-miss", Query{Op: QHeader, Field: "x-absent", Text: "quarktasche"}},

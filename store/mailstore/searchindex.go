@@ -330,7 +330,7 @@ func (ix *indexer) message(ctx context.Context, a mail.AccountID, id MessageID) 
 		const day = 86400
 		ix.b.Sent((f.sent - (f.sent%day+day)%day) / day)
 	}
-	err = ix.walk.walk(r, func(t *foldedText) bool {
+	err = ix.walk.walk(r, true, func(t *foldedText) bool {
 		if t.name != "" {
 			ix.b.Text(fts.Name, t.fold, nil)
 		}

@@ -18,6 +18,7 @@ type textWalk struct {
 	buf   []byte
 	yield func(t *foldedText) bool
 	text  foldedText
+	texts message.TextWalker
 }
 
 // foldedText is a chunk of text. A header field's value is one chunk.
@@ -35,11 +36,14 @@ const wholeChunk = 1 << 10
 // maxNames bounds the folded names kept from message to message.
 const maxNames = 1000
 
-// walk calls yield with the texts of r until it returns false.
-func (w *textWalk) walk(r *Reader, yield func(t *foldedText) bool) error {
+// walk calls yield with the texts of r, or with those of its body alone, until it returns false.
+func (w *textWalk) walk(r *Reader, header bool, yield func(t *foldedText) bool) error {
 	root, err := r.summary.Root()
 	if err != nil {
 		return corrupt(err)
+	}
+	if !header {
+		root.HeaderStart = root.BodyStart // nothing to decode there
 	}
 	if w.names == nil || len(w.names) > maxNames {
 		w.names = make(map[string][]byte)
@@ -52,11 +56,11 @@ func (w *textWalk) walk(r *Reader, yield func(t *foldedText) bool) error {
 		stopped = !w.chunk(kind, field, text)
 		return !stopped
 	}
-	if n > 0 { // the trace header is a header without a body
-		err = message.Texts(io.NewSectionReader(r, 0, n), &message.Part{BodyStart: n, End: n, Type: "APPLICATION", Subtype: "OCTET-STREAM"}, chunk)
+	if n > 0 && header { // the trace header is a header without a body
+		err = w.texts.Texts(io.NewSectionReader(r, 0, n), &message.Part{BodyStart: n, End: n, Type: "APPLICATION", Subtype: "OCTET-STREAM"}, chunk)
 	}
 	if err == nil && !stopped {
-		err = message.Texts(io.NewSectionReader(r, n, r.Size()-n), root, chunk)
+		err = w.texts.Texts(io.NewSectionReader(r, n, r.Size()-n), root, chunk)
 	}
 	return err
 }
@@ -131,7 +135,7 @@ func (x *verifier) read(ctx context.Context, p *searchPlan, e *evaluation) error
 	}
 	texts := make([]verdict, p.parts())
 	x.open = x.open[:0]
-	longest, deep := 0, false
+	longest, deep, header := 0, false, false
 	for _, l := range p.leaves {
 		for i := range l.parts {
 			v := l.part(e, i)
@@ -140,6 +144,7 @@ func (x *verifier) read(ctx context.Context, p *searchPlan, e *evaluation) error
 				x.open = append(x.open, openPart{l, &l.parts[i], l.first + i})
 				longest = max(longest, len(l.parts[i].needle))
 				deep = deep || l.op != QHeader
+				header = header || l.op != QBody
 			}
 			texts[l.first+i] = v
 		}
@@ -149,7 +154,7 @@ func (x *verifier) read(ctx context.Context, p *searchPlan, e *evaluation) error
 		return nil
 	}
 	x.tail = x.tail[:0]
-	return x.walk.walk(r, func(t *foldedText) bool {
+	return x.walk.walk(r, header, func(t *foldedText) bool {
 		if t.name == "" && !deep {
 			return false
 		}
