@@ -20,7 +20,7 @@ const (
 	// streamAfter is how much of a message is held in memory; beyond it goes to blob as it comes.
 	streamAfter = 1 << 20
 	// pooledBuffer is the largest buffer kept for the next message.
-	pooledBuffer = 256 << 10
+	pooledBuffer = 1 << 20
 	firstBuffer  = 16 << 10 // more than the median message
 )
 
@@ -67,6 +67,7 @@ type BodyWriter struct {
 type bodies struct {
 	buffers sync.Pool // *[]byte
 	sums    sync.Pool // hash.Hash
+	parsers sync.Pool // *message.Parser
 	press   press
 
 	mu   sync.Mutex
@@ -76,6 +77,7 @@ type bodies struct {
 func (b *bodies) init() {
 	b.buffers.New = func() any { p := make([]byte, 0, firstBuffer); return &p }
 	b.sums.New = func() any { return sha256.New() }
+	b.parsers.New = func() any { return message.NewParser() }
 	b.held = make(map[blob.Ref]struct{})
 }
 
@@ -111,7 +113,9 @@ func (b *bodies) isHeld(ref blob.Ref) bool {
 func (s *Store) NewBody(ctx context.Context) *BodyWriter {
 	sum := s.bodies.sums.Get().(hash.Hash)
 	sum.Reset()
-	return &BodyWriter{s: s, ctx: ctx, raw: s.bodies.buffers.Get().(*[]byte), sum: sum, parser: message.NewParser()}
+	parser := s.bodies.parsers.Get().(*message.Parser)
+	parser.Reset()
+	return &BodyWriter{s: s, ctx: ctx, raw: s.bodies.buffers.Get().(*[]byte), sum: sum, parser: parser}
 }
 
 var errTooLarge = &mail.Error{Kind: mail.TooLarge, Text: "message is too large"}
@@ -241,6 +245,7 @@ func (w *BodyWriter) Abort() {
 func (w *BodyWriter) done() {
 	if w.sum != nil {
 		w.s.bodies.sums.Put(w.sum)
+		w.s.bodies.parsers.Put(w.parser)
 	}
 	w.sum, w.parser = nil, nil
 	w.err = errWriterDone
