@@ -387,6 +387,9 @@ func TestRaces(t *testing.T) {
 	if err := write(0, 1); err != ErrChanged {
 		t.Errorf("second write: %v", err)
 	}
+	if h := lookupIn(t, d, x, 1, Query{Fields: InAll, Needle: []byte("A")}); !h.Sure.Has(1) {
+		t.Error("no hit")
+	}
 	if err := d.Update(t.Context(), func(tx *db.Tx) error { return x.Reset(tx, 1) }, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -415,6 +418,16 @@ func TestRaces(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	b.Reset() // the same id again: nothing of the old account may come out of the cache
+	b.Message(1)
+	b.Text(Body, nil, []byte("B"))
+	b.EndText()
+	if err := write(0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if h := lookupIn(t, d, x, 1, Query{Fields: InAll, Needle: []byte("B")}); !h.Sure.Has(1) {
+		t.Error("new account: no hit")
 	}
 }
 

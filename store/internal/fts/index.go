@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"time"
 
 	"bahnpost/store/internal/db"
 )
@@ -92,13 +93,17 @@ func (x *Index) Write(ctx context.Context, d *db.DB, account int64, b *Builder, 
 func (x *Index) setHigh(tx *db.Tx, account, high, newHigh int64) error {
 	n, err := tx.Exec(sqlSetHigh, db.Int(account), db.Int(high), db.Int(newHigh))
 	if err == nil && n == 0 && high == 0 {
-		n, err = tx.Exec(sqlFirstHigh, db.Int(account), db.Int(newHigh), db.Int(x.texts))
+		n, err = tx.Exec(sqlFirstHigh, db.Int(account), db.Int(newHigh), db.Int(x.texts), db.Int(firstSeg()))
 	}
 	if err == nil && n == 0 {
 		err = ErrChanged
 	}
 	return err
 }
+
+// firstSeg is the number of an account's first segment: above all that an account of the same id, since
+// removed, can have had, as nobody writes a segment every microsecond. The cache counts on that.
+func firstSeg() int64 { return time.Now().UnixMicro() }
 
 // writer writes a segment in steps.
 type writer struct {
@@ -185,7 +190,7 @@ func (w *writer) begin(tx *db.Tx, id *int64) error {
 		}
 		return err
 	}
-	if _, err := tx.Row(sqlTakeSeg, db.Int(w.account), db.Int(w.texts)).Scan(id); err != nil {
+	if _, err := tx.Row(sqlTakeSeg, db.Int(w.account), db.Int(w.texts), db.Int(firstSeg())).Scan(id); err != nil {
 		return err
 	}
 	s := &w.seg

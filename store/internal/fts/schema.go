@@ -47,9 +47,9 @@ const (
 
 const (
 	sqlHigh       = `SELECT high FROM fts_account WHERE account_id=?`
-	sqlTakeSeg    = `INSERT INTO fts_account(account_id, high, next_seg, texts) VALUES(?1,0,2,?2) ON CONFLICT(account_id) DO UPDATE SET next_seg=fts_account.next_seg+1 RETURNING next_seg-1`
+	sqlTakeSeg    = `INSERT INTO fts_account(account_id, high, next_seg, texts) VALUES(?1,0,?3+1,?2) ON CONFLICT(account_id) DO UPDATE SET next_seg=fts_account.next_seg+1 RETURNING next_seg-1`
 	sqlSetHigh    = `UPDATE fts_account SET high=?3 WHERE account_id=?1 AND high=?2`
-	sqlFirstHigh  = `INSERT INTO fts_account(account_id, high, next_seg, texts) VALUES(?1,?2,1,?3) ON CONFLICT(account_id) DO NOTHING`
+	sqlFirstHigh  = `INSERT INTO fts_account(account_id, high, next_seg, texts) VALUES(?1,?2,?4,?3) ON CONFLICT(account_id) DO NOTHING`
 	sqlState      = `SELECT state FROM fts_seg WHERE account_id=? AND seg=?`
 	sqlAddSeg     = `INSERT INTO fts_seg(account_id, seg, state, level, base, last, docs, blocks, bytes, over) VALUES(?,?,0,?,?,?,?,?,?,?)`
 	sqlGoLive     = `UPDATE fts_seg SET state=1, docs=?3, blocks=?4, bytes=?5, over=?6 WHERE account_id=?1 AND seg=?2 AND state=0`
