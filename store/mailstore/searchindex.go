@@ -105,10 +105,15 @@ func (x *indexQueue) next(now time.Time) (a mail.AccountID, job indexJob, wait t
 
 // runIndexer indexes new mail until ctx ends. Called by Run.
 func (s *Store) runIndexer(ctx context.Context) error {
-	if err := s.findUnindexed(ctx); err != nil && ctx.Err() == nil {
-		return err
-	}
 	ix := indexer{s: s, b: fts.NewBuilder()}
+	for {
+		err := s.findUnindexed(ctx)
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+		s.cfg.Log.Error("mailstore: cannot find mail to index", "err", err)
+		ix.rest(ctx, indexRetry)
+	}
 	q := &s.search.news
 	for ctx.Err() == nil {
 		now := time.Now()
@@ -118,6 +123,7 @@ func (s *Store) runIndexer(ctx context.Context) error {
 			continue
 		}
 		if err := ix.account(ctx, a, job.reset); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("mailstore: cannot index", "account", a, "err", err)
 			if job.reset {
 				q.reset(a, now.Add(indexRetry))
 			} else {
