@@ -33,7 +33,7 @@ type notifyState struct {
 
 	mu      sync.Mutex // leaf: guards what commits put in
 	pending map[mailstore.MailboxID]imap.Event
-	mine    map[mailstore.MailboxID]bool // names and subscriptions that this session changed, nil at first
+	mine    map[mailstore.MailboxID]imap.Event // names and subscriptions that this session changed, nil at first
 	over    bool
 }
 
@@ -124,13 +124,13 @@ func (st *notifyState) collect(s *session, cs []mailstore.Change) {
 
 // own notes names that the session's own command changed: they are not told, but known from now on.
 func (st *notifyState) own(id mailstore.MailboxID, e imap.Event) {
-	if e&(imap.MailboxName|imap.SubscriptionChange) == 0 {
+	if e &= imap.MailboxName | imap.SubscriptionChange; e == 0 {
 		return
 	}
 	if st.mine == nil {
-		st.mine = map[mailstore.MailboxID]bool{}
+		st.mine = map[mailstore.MailboxID]imap.Event{}
 	}
-	st.mine[id] = true
+	st.mine[id] |= e
 }
 
 // eventsOf maps a change to the events that it may be.
@@ -154,12 +154,15 @@ func eventsOf(k mailstore.ChangeKind) imap.Event {
 	return 0
 }
 
-// takeMine returns whose names this session changed and forgets it.
-func (st *notifyState) takeMine() map[mailstore.MailboxID]bool {
+// takeMine returns whose names this session changed, unless others changed the same, and forgets it.
+func (st *notifyState) takeMine() map[mailstore.MailboxID]imap.Event {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	m := st.mine
 	st.mine = nil
+	for id := range m {
+		m[id] &^= st.pending[id]
+	}
 	return m
 }
 
@@ -210,8 +213,8 @@ func (s *session) pushOthers() {
 	for _, e := range pending {
 		names |= e & (imap.MailboxName | imap.SubscriptionChange)
 	}
-	if names != 0 && st.told.names != nil {
-		err = s.pushNames() // first: what follows calls mailboxes by their new names
+	if names != 0 {
+		err = s.pushNames(pending) // first: what follows calls mailboxes by their new names
 	}
 	for _, id := range sortedIDs(pending) {
 		if err == nil {

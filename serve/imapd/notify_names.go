@@ -145,117 +145,128 @@ func (s *session) pushMetadata(id mailstore.MailboxID, name string) error {
 	return nil
 }
 
-// pushNames says LIST for names that came, went, moved or changed their subscription (RFC 5465 §5.4, §5.5).
-func (s *session) pushNames() error {
-	mbs, err := s.srv.store.Mailboxes(s.ctx, s.login.Account)
-	if err != nil {
-		return err
+// pushNames says LIST for names that came, went, moved or changed their subscription (RFC 5465 §5.4, §5.5). It looks only at
+// the mailboxes that changes named, so its cost follows the changes, and the number of mailboxes only if one was renamed.
+//
+// What went is said first, under its old name, then what moved, then what came: so a client that follows each
+// LIST ends with the names that are.
+func (s *session) pushNames(pending map[mailstore.MailboxID]imap.Event) error {
+	if s.notify.told.names == nil { // nobody asked
+		return nil
 	}
-	subs, err := s.srv.store.Subscriptions(s.ctx, s.login.Account)
-	if err != nil {
-		return err
-	}
-	t := &s.notify.told
-	was, wasSub := t.names, t.subscribed
-	t.names, t.subscribed = namesOf(mbs), setOf(subs)
-	t.forgive(was, wasSub, s.notify.takeMine())
-	n := &nameNews{s: s, was: was, view: make(map[mailstore.MailboxID]string, len(was)), now: make(map[string]*mailstore.Mailbox, len(mbs)), said: map[string]bool{}}
-	for i := range mbs {
-		n.now[mbs[i].Name] = &mbs[i]
-	}
-	for id, old := range was {
-		if _, there := t.names[id]; there {
-			n.view[id] = old.name
+	n := &nameNews{s: s, told: &s.notify.told, said: map[string]bool{}}
+	var here []mailstore.Mailbox
+	for _, id := range sortedIDs(pending) {
+		if id == 0 || pending[id]&(imap.MailboxName|imap.SubscriptionChange) == 0 {
 			continue
 		}
-		n.name(old.name, "", imap.MailboxName)
-		n.parent(old.name)
-	}
-	n.moves(mbs)
-	for i := range mbs {
-		n.mailbox(&mbs[i])
-	}
-	for name := range wasSub {
-		if !t.subscribed[name] {
-			n.name(name, "", imap.SubscriptionChange)
+		mb, err := s.srv.store.MailboxByID(s.ctx, s.login.Account, id)
+		switch {
+		case err == nil:
+			here = append(here, mb)
+		case ignoreGone(err) != nil:
+			return err
+		default:
+			n.gone(id)
 		}
 	}
-	for name := range t.subscribed {
-		if !wasSub[name] {
-			n.name(name, "", imap.SubscriptionChange)
-		}
+	n.moves(here)
+	for i := range here {
+		n.mailbox(&here[i])
+	}
+	if pending[0]&imap.SubscriptionChange != 0 {
+		return n.subscriptions(true)
 	}
 	return nil
 }
 
-// forgive makes what the session changed itself look as if it had been so before.
-func (t *told) forgive(was map[mailstore.MailboxID]toldName, wasSub map[string]bool, mine map[mailstore.MailboxID]bool) {
-	mark := func(name string) {
-		if t.subscribed[name] {
-			wasSub[name] = true
-		} else {
-			delete(wasSub, name)
-		}
-	}
-	for id := range mine {
-		if old, ok := was[id]; ok {
-			mark(old.name)
-			delete(was, id)
-		}
-		if now, ok := t.names[id]; ok {
-			mark(now.name)
-			was[id] = now
-		}
-	}
-	if !mine[0] {
+// nameNews compares names as told with names as they are.
+type nameNews struct {
+	s    *session
+	told *told
+	said map[string]bool
+}
+
+// forgiveNames takes over what the session has just changed itself: it is not told of it (RFC 5465 §5).
+func (s *session) forgiveNames() {
+	mine := s.notify.takeMine()
+	if len(mine) == 0 || s.notify.told.names == nil {
 		return
 	}
-	names := make(map[string]bool, len(t.names)) // a subscription of a name that is no mailbox
-	for _, n := range t.names {
-		names[n.name] = true
-	}
-	for name := range t.subscribed {
-		if !names[name] {
-			wasSub[name] = true
+	n := &nameNews{s: s, told: &s.notify.told}
+	for _, id := range sortedIDs(mine) {
+		var err error
+		if id == 0 {
+			err = n.subscriptions(false)
+		} else {
+			err = n.forgive(id, mine[id])
 		}
-	}
-	for name := range wasSub {
-		if !names[name] && !t.subscribed[name] {
-			delete(wasSub, name)
+		if err != nil {
+			s.judge("NOTIFY", err) // logs it
+			s.overflow()
+			return
 		}
 	}
 }
 
-// nameNews compares names as told with names as they are. What went is said first, under its old name, then what
-// moved, parents before children, then what came: so a client that follows each LIST ends with the names that are.
-type nameNews struct {
-	s    *session
-	was  map[mailstore.MailboxID]toldName
-	view map[mailstore.MailboxID]string // what the client calls those that are still there, renames said so far included
-	now  map[string]*mailstore.Mailbox
-	said map[string]bool
+func (n *nameNews) forgive(id mailstore.MailboxID, did imap.Event) error {
+	mb, err := n.s.srv.store.MailboxByID(n.s.ctx, n.s.login.Account, id)
+	if ignoreGone(err) != nil {
+		return err
+	}
+	old, known := n.told.names[id]
+	switch {
+	case err != nil:
+		delete(n.told.names, id)
+	case did&imap.MailboxName != 0:
+		if known && old.name != mb.Name {
+			n.move(old.name, mb.Name)
+		}
+		n.told.names[id] = toldName{mb.Name, mb.NoSelect}
+		fallthrough
+	case did&imap.SubscriptionChange != 0:
+		n.told.subscribe(mb.Name, mb.Subscribed)
+	}
+	return nil
+}
+
+func (t *told) subscribe(name string, on bool) {
+	if on {
+		t.subscribed[name] = true
+	} else {
+		delete(t.subscribed, name)
+	}
+}
+
+// gone says a mailbox that is no more.
+func (n *nameNews) gone(id mailstore.MailboxID) {
+	if old, known := n.told.names[id]; known {
+		delete(n.told.names, id)
+		n.name(old.name, "", imap.MailboxName)
+		n.parent(old.name)
+	}
 }
 
 // moves says renames. A name that another mailbox still has in the client's view must wait until that has moved.
 func (n *nameNews) moves(mbs []mailstore.Mailbox) {
 	for force := false; ; {
-		taken := make(map[string]bool, len(n.view))
-		for _, name := range n.view {
-			taken[name] = true
-		}
+		var taken map[string]bool
 		waiting, moved := false, false
 		for i := range mbs {
 			mb := &mbs[i]
-			old, known := n.view[mb.ID]
-			if !known || old == mb.Name {
+			old, known := n.told.names[mb.ID]
+			if !known || old.name == mb.Name {
 				continue
+			}
+			if taken == nil {
+				taken = n.told.taken()
 			}
 			if taken[mb.Name] && !force {
 				waiting = true
 				continue
 			}
-			n.name(mb.Name, old, imap.MailboxName)
-			n.move(old, mb.Name)
+			n.name(mb.Name, old.name, imap.MailboxName)
+			n.move(old.name, mb.Name)
 			moved, force = true, false
 		}
 		if !waiting {
@@ -265,17 +276,46 @@ func (n *nameNews) moves(mbs []mailstore.Mailbox) {
 	}
 }
 
+func (t *told) taken() map[string]bool {
+	m := make(map[string]bool, len(t.names))
+	for _, v := range t.names {
+		m[v.name] = true
+	}
+	return m
+}
+
 // move renames old and all below it in the client's view (RFC 5465 §5.4: no events are sent for children).
 func (n *nameNews) move(old, name string) {
-	for id, v := range n.view {
-		if rest, ok := strings.CutPrefix(v, old); ok && (rest == "" || rest[0] == mailstore.Separator) {
-			n.view[id] = name + rest
+	for id, v := range n.told.names {
+		if rest, ok := below(v.name, old); ok {
+			v.name = name + rest
+			n.told.names[id] = v
 		}
+	}
+	var moved []string
+	for v := range n.told.subscribed {
+		if _, ok := below(v, old); ok {
+			moved = append(moved, v)
+		}
+	}
+	for _, v := range moved { // subscriptions go along with their mailboxes
+		delete(n.told.subscribed, v)
+	}
+	for _, v := range moved {
+		n.told.subscribed[name+strings.TrimPrefix(v, old)] = true
 	}
 }
 
+// below reports whether name is top or lies below it, and what stands behind top.
+func below(name, top string) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(name, top)
+	return rest, ok && (rest == "" || rest[0] == mailstore.Separator)
+}
+
+// mailbox says what came, and what changed but its name.
 func (n *nameNews) mailbox(mb *mailstore.Mailbox) {
-	old, known := n.was[mb.ID]
+	old, known := n.told.names[mb.ID]
+	n.told.names[mb.ID] = toldName{mb.Name, mb.NoSelect}
 	switch {
 	case !known:
 		n.name(mb.Name, "", imap.MailboxName)
@@ -283,33 +323,59 @@ func (n *nameNews) mailbox(mb *mailstore.Mailbox) {
 	case old.noSelect != mb.NoSelect:
 		n.name(mb.Name, "", imap.MailboxName)
 	}
+	if n.told.subscribed[mb.Name] != mb.Subscribed {
+		n.told.subscribe(mb.Name, mb.Subscribed)
+		n.name(mb.Name, "", imap.SubscriptionChange)
+	}
 }
 
-// parent says the direct parent, which may have gained its first child or lost its last, unless it moved.
+// parent says the direct parent, which may have gained its first child or lost its last, unless it is about to be said itself.
 func (n *nameNews) parent(name string) {
 	p := parentOf(name)
 	if p == "" {
 		return
 	}
-	if _, there := n.now[p]; !there {
-		for _, v := range n.view {
-			if v == p {
-				return
-			}
-		}
+	if _, err := n.s.srv.store.MailboxByName(n.s.ctx, n.s.login.Account, p); err != nil && n.told.taken()[p] {
+		return
 	}
 	n.name(p, "", imap.MailboxName)
 }
 
+// subscriptions compares all of them: of names that are no mailboxes no change tells the name.
+func (n *nameNews) subscriptions(say bool) error {
+	subs, err := n.s.srv.store.Subscriptions(n.s.ctx, n.s.login.Account)
+	if err != nil {
+		return err
+	}
+	was := n.told.subscribed
+	n.told.subscribed = setOf(subs)
+	if !say {
+		return nil
+	}
+	for name := range n.told.subscribed {
+		if !was[name] {
+			n.name(name, "", imap.SubscriptionChange)
+		}
+	}
+	for name := range was {
+		if !n.told.subscribed[name] {
+			n.name(name, "", imap.SubscriptionChange)
+		}
+	}
+	return nil
+}
+
 // name says LIST of a name if a group asks for event there, or asked for it under its old name.
 func (n *nameNews) name(name, old string, event imap.Event) {
-	mb, exists := n.now[name]
+	s := n.s
+	mb, err := s.srv.store.MailboxByName(s.ctx, s.login.Account, name)
+	exists := err == nil
 	if !exists {
-		mb = &mailstore.Mailbox{Name: name, Subscribed: n.s.notify.told.subscribed[name]}
+		mb = mailstore.Mailbox{Name: name, Subscribed: n.told.subscribed[name]}
 	}
 	asked := false
-	for i := range n.s.notify.groups {
-		g := &n.s.notify.groups[i]
+	for i := range s.notify.groups {
+		g := &s.notify.groups[i]
 		if g.Events&event != 0 && (matches(&g.Filter, name, mb.NoSelect, mb.Subscribed || event == imap.SubscriptionChange) ||
 			old != "" && matches(&g.Filter, old, mb.NoSelect, mb.Subscribed)) {
 			asked = true
@@ -319,9 +385,8 @@ func (n *nameNews) name(name, old string, event imap.Event) {
 		return
 	}
 	n.said[name] = true
-	s := n.s
 	s.out.ready()
-	s.out.b = s.appendList(s.out.b, &listed{Mailbox: *mb, exists: exists}, &imap.ListRequest{ReturnSubscribed: true})
+	s.out.b = s.appendList(s.out.b, &listed{Mailbox: mb, exists: exists}, &imap.ListRequest{ReturnSubscribed: true})
 	if old != "" {
 		s.out.b = s.appendOldName(s.out.b[:len(s.out.b)-2], old)
 	}

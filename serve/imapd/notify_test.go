@@ -59,17 +59,7 @@ func (w *watcher) take(t *testing.T, r response) {
 func (w *watcher) list(r response) {
 	name, flags := r[3].text, r[1].String()
 	if len(r) > 4 { // ("OLDNAME" (old)): its children move along (RFC 5465 §5.4)
-		old := r[4].list[1].list[0].text
-		for n := range maps.Clone(w.names) {
-			if n == old || strings.HasPrefix(n, old+"/") {
-				delete(w.names, n)
-				w.names[name+strings.TrimPrefix(n, old)] = true
-				if c, ok := w.messages[n]; ok {
-					delete(w.messages, n)
-					w.messages[name+strings.TrimPrefix(n, old)] = c
-				}
-			}
-		}
+		w.rename(r[4].list[1].list[0].text, name)
 	}
 	w.names[name] = true
 	if strings.Contains(flags, `\NonExistent`) || strings.Contains(flags, `\Noselect`) {
@@ -113,6 +103,10 @@ func notifyWalk(t *testing.T, r *rand.Rand) {
 	}
 	names := []string{"INBOX", "Sent", "Junk"}
 	for step := range 120 {
+		if r.Intn(4) == 0 {
+			c.hearAll(t)
+			c.act(t, r, &names, step)
+		}
 		w.happen(t, r, &names, step)
 		if r.Intn(3) > 0 {
 			c.hearAll(t)
@@ -121,6 +115,68 @@ func notifyWalk(t *testing.T, r *rand.Rand) {
 	}
 	c.hearAll(t)
 	c.compare(t, w, 120)
+}
+
+// act does something itself, of which it is not told.
+func (c *watcher) act(t *testing.T, r *rand.Rand, names *[]string, step int) {
+	name := (*names)[r.Intn(len(*names))]
+	say := func(format string, args ...any) {
+		for _, rp := range c.do(format, args...) {
+			c.take(t, rp)
+		}
+	}
+	switch r.Intn(5) {
+	case 0:
+		n := fmt.Sprintf("%s/o%d", name, step)
+		say("CREATE %s", n)
+		*names = append(*names, n)
+		c.names[n] = true
+	case 1:
+		if name != "INBOX" {
+			to := fmt.Sprintf("rm%d", step)
+			say("RENAME %s %s", name, to)
+			for i, n := range *names {
+				if rest, ok := below(n, name); ok {
+					(*names)[i] = to + rest
+				}
+			}
+			c.rename(name, to)
+		}
+	case 2:
+		on := r.Intn(2) == 0
+		say("%sSUBSCRIBE %s", map[bool]string{false: "UN"}[on], name)
+		c.subs[name] = on
+	case 3:
+		if name != "INBOX" && !slices.ContainsFunc(*names, func(n string) bool { return strings.HasPrefix(n, name+"/") }) {
+			say("DELETE %s", name)
+			*names = slices.DeleteFunc(*names, func(n string) bool { return n == name })
+			delete(c.names, name)
+			delete(c.messages, name)
+		}
+	default:
+		say("APPEND %s {4+}\r\n\r\n\r\n", name)
+		if name != "INBOX" {
+			c.messages[name]++
+		}
+	}
+}
+
+// rename moves a mailbox and its children (RFC 5465 §5.4).
+func (w *watcher) rename(old, name string) {
+	for n := range maps.Clone(w.names) {
+		rest, ok := below(n, old)
+		if !ok {
+			continue
+		}
+		delete(w.names, n)
+		w.names[name+rest] = true
+		if c, ok := w.messages[n]; ok {
+			delete(w.messages, n)
+			w.messages[name+rest] = c
+		}
+		w.subs[name+rest] = w.subs[n]
+		delete(w.subs, n)
+	}
 }
 
 // happen does something to alice's mail.
@@ -189,7 +245,7 @@ func (c *watcher) compare(t *testing.T, w *town, step int) {
 		if int(c.messages[mb.Name]) != mb.Messages && !mb.NoSelect {
 			t.Fatalf("step %d: %s has %d, heard %d", step, mb.Name, mb.Messages, c.messages[mb.Name])
 		}
-		if c.subs[mb.Name] != mb.Subscribed && !strings.Contains(mb.Name, "/") && !strings.HasPrefix(mb.Name, "r") {
+		if c.subs[mb.Name] != mb.Subscribed && mb.Name[0] != 'r' { // what a rename does to subscriptions is told elsewhere
 			t.Fatalf("step %d: %s is subscribed %v, heard %v", step, mb.Name, mb.Subscribed, c.subs[mb.Name])
 		}
 	}

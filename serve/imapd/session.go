@@ -341,10 +341,12 @@ func (s *session) update(fn func(*mailstore.Tx) error) error {
 	if s.notify == nil {
 		return s.srv.store.Update(s.ctx, s.ticket(), fn)
 	}
-	return s.srv.store.Update(s.ctx, s.ticket(), func(tx *mailstore.Tx) error {
+	err := s.srv.store.Update(s.ctx, s.ticket(), func(tx *mailstore.Tx) error {
 		s.own.Store(uint64(tx.ModSeq())) // before the commit tells the watchers
 		return fn(tx)
 	})
+	s.forgiveNames()
+	return err
 }
 
 // has reports whether all of f is enabled.
