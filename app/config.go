@@ -69,6 +69,7 @@ type TLSConfig struct {
 // LoginConfig bounds the login dialogue.
 type LoginConfig struct {
 	PlaintextOnLoopback bool     `toml:"plaintext_on_loopback"`
+	SCRAM               string   `toml:"scram"`
 	CacheFor            Duration `toml:"cache_for"`
 	HashConcurrency     int      `toml:"hash_concurrency"`
 	FailuresPerAccount  int      `toml:"failures_per_account"`
@@ -244,6 +245,9 @@ func (c *Config) check(path string, b []byte) error {
 	}
 	if c.Store.Compression != "auto" && c.Store.Compression != "off" {
 		bad("store.compression", fmt.Sprintf("%q is unknown; right is \"auto\" or \"off\"", c.Store.Compression))
+	}
+	if c.Login.SCRAM != "auto" && c.Login.SCRAM != "on" && c.Login.SCRAM != "off" {
+		bad("login.scram", fmt.Sprintf("%q is unknown; right is \"auto\", \"on\" or \"off\"", c.Login.SCRAM))
 	}
 	if len(c.Mail.DetailSeparator) > 1 {
 		bad("mail.detail_separator", `must be one character or ""; right is "+"`)

@@ -19,7 +19,7 @@ func defaults() Config {
 			ProxyFrom: []string{}, MaxConns: 20000, MaxConnsPerIP: 1000,
 		},
 		TLS: TLSConfig{Certificate: "tls/cert.pem", Key: "tls/key.pem"},
-		Login: LoginConfig{CacheFor: Duration(5 * time.Minute), HashConcurrency: 0,
+		Login: LoginConfig{SCRAM: "auto", CacheFor: Duration(5 * time.Minute), HashConcurrency: 0,
 			FailuresPerAccount: 10, FailuresPerIP: 100, FailureWindow: Duration(5 * time.Minute)},
 		Mail: MailConfig{MaxMessage: 150 << 20, MaxRecipients: 1000, DetailSeparator: "+", DetailToMailbox: true, OwnSenderOnly: true, DeliveredToLoop: true},
 		Store: StoreConfig{QuotaWarn: []int{80, 95}, InlineMax: 4096, Compression: "auto", ExpungeHistory: Duration(60 * 24 * time.Hour),

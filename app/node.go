@@ -85,6 +85,9 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	n.observe()
+	if err := n.watchDirectory(ctx); err != nil {
+		return nil, err
+	}
 	n.log.Info("started", "version", o.Version, "commit", o.Commit, "hostname", c.Node.Hostname, "pid", os.Getpid())
 	return n, nil
 }

@@ -21,17 +21,24 @@ func (g *Gate) Mechanisms(c *Conn) []string {
 	if !c.MayLogin() {
 		return nil
 	}
-	if c.secure.Load() {
+	withoutPlus, withoutScram := !c.secure.Load(), g.scramOff.Load()
+	if !withoutPlus && !withoutScram {
 		return g.cfg.Mechanisms
 	}
 	out := make([]string, 0, len(g.cfg.Mechanisms))
 	for _, m := range g.cfg.Mechanisms {
-		if m != sasl.ScramSHA256Plus {
+		plus, scram := m == sasl.ScramSHA256Plus, m == sasl.ScramSHA256Plus || m == sasl.ScramSHA256
+		if !(plus && withoutPlus || scram && withoutScram) {
 			out = append(out, m)
 		}
 	}
 	return out
 }
+
+// OfferSCRAM turns the SCRAM mechanisms on or off from the next question on.
+// While some accounts have no SCRAM keys (foreign hashes whose owner has not
+// logged in yet), offering SCRAM locks out clients that insist on the strongest mechanism.
+func (g *Gate) OfferSCRAM(on bool) { g.scramOff.Store(!on) }
 
 // Begin starts a SASL exchange. Unknown mechanism: kind BadInput; none before TLS: kind Policy.
 func (g *Gate) Begin(ctx context.Context, c *Conn, mechanism string) (*Exchange, error) {

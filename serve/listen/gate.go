@@ -96,6 +96,8 @@ type gate struct {
 	byName throttle
 	bySite throttle
 
+	scramOff atomic.Bool // see OfferSCRAM
+
 	mu      sync.Mutex
 	good    cache[Login]
 	bad     cache[struct{}]

@@ -25,6 +25,7 @@ import (
 	"iter"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"bahnpost/mail"
@@ -53,16 +54,19 @@ func New(ctx context.Context, d *db.DB, cfg Config) (*Directory, error) {
 
 // Config has a working zero value; defaults in brackets.
 type Config struct {
-	DetailSeparator string       // RFC 5233 [+]
-	Argon2          Argon2       // cost of new password hashes
-	ScramIterations int          // [10000]; RFC 7677 §4: at least 4096
-	KeepHashes      bool         // do not replace weaker hashes when their owner logs in (a way back to the old system stays open)
-	CacheSize       int          // accounts, and resolved addresses, kept in memory [20000], about 600 octets each
-	Log             *slog.Logger // [discards]
+	DetailSeparator string        // RFC 5233 [+]
+	Argon2          Argon2        // cost of new password hashes
+	ScramIterations int           // [10000]; RFC 7677 §4: at least 4096
+	KeepHashes      bool          // do not replace weaker hashes when their owner logs in (a way back to the old system stays open)
+	UpgradeEvery    time.Duration // at most one foreign hash is made anew in this time [1s]: a migration day's logins are not slowed
+	CacheSize       int           // accounts, and resolved addresses, kept in memory [20000], about 600 octets each
+	Log             *slog.Logger  // [discards]
 }
 
 // DefaultCacheSize is for accounts; a busy cell's daily users should fit.
 const DefaultCacheSize = 20000
+
+const defaultUpgradeEvery = time.Second
 
 func (c Config) withDefaults() Config {
 	if c.DetailSeparator == "" {
@@ -71,6 +75,9 @@ func (c Config) withDefaults() Config {
 	c.Argon2 = c.Argon2.withDefaults()
 	if c.ScramIterations <= 0 {
 		c.ScramIterations = defaultScramIterations
+	}
+	if c.UpgradeEvery == 0 {
+		c.UpgradeEvery = defaultUpgradeEvery
 	}
 	if c.CacheSize <= 0 {
 		c.CacheSize = DefaultCacheSize
@@ -86,7 +93,8 @@ type directory struct {
 	db    *db.DB
 	cfg   Config
 	cache cache
-	dummy string // hash that is tried for accounts that are not there
+	next  atomic.Int64 // Unix nanoseconds from which another hash may be made anew
+	dummy string       // hash that is tried for accounts that are not there
 }
 
 // Account is a person, a shared mailbox or a resource.

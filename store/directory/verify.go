@@ -160,12 +160,19 @@ func (d *directory) byLogin(ctx context.Context, login string) (*entry, error) {
 	return e, err
 }
 
+// mayUpgrade takes the turn of one upgrade. They cost a slow hash each: a
+// hundred thousand on the day everybody moved in would be all that the node does.
+func (d *directory) mayUpgrade(now int64) bool {
+	next := d.next.Load()
+	return now >= next && d.next.CompareAndSwap(next, now+int64(d.cfg.UpgradeEvery))
+}
+
 // upgrade makes the hash anew if it is weaker than configured, and SCRAM keys
 // if there are none, now that the clear password is here. A failure is not the
 // user's: it is logged and tried again at the next login.
 func (d *directory) upgrade(ctx context.Context, e *entry, password string) {
 	weak := !d.cfg.KeepHashes && d.cfg.Argon2.weaker(e.cred.hash)
-	if !weak && e.cred.storedKey != nil {
+	if !weak && e.cred.storedKey != nil || !d.mayUpgrade(time.Now().UnixNano()) {
 		return
 	}
 	c := e.cred
