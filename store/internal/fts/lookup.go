@@ -209,7 +209,8 @@ func (l *lookup) segment(steps []step) error {
 	return nil
 }
 
-// scoped adds the messages that have all of p within sc, and are in in if that is not nil.
+// scoped adds the messages that have all of p within sc, and are in in if that is not nil. They have to be
+// read in any case, so it stops where that costs less than looking for the rest of p.
 func (l *lookup) scoped(sc scope, p plan, in *Set) error {
 	if len(p) == 1 && in == nil {
 		return l.walk(sc, &p[0], &l.hits.Sure, &l.hits.Maybe)
@@ -225,11 +226,16 @@ func (l *lookup) scoped(sc scope, p plan, in *Set) error {
 		if s.Empty() {
 			return nil
 		}
-		in = s
+		if in = s; s.Len() <= fewHits+l.seg.blocks/4 {
+			break
+		}
 	}
 	l.hits.Maybe.Or(in)
 	return nil
 }
+
+// fewHits messages are read in about the time that a look into a small segment takes; looking through four blocks takes as long as reading one.
+const fewHits = 4
 
 // walk adds to sure and maybe the messages with a token within sc that m finds.
 func (l *lookup) walk(sc scope, m *matcher, sure, maybe *Set) error {

@@ -2,6 +2,7 @@ package fts
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -110,6 +111,20 @@ func planWords(needle []byte) plan {
 		m.finish()
 		p = append(p, m)
 	}
+	return p.strongFirst()
+}
+
+// strongFirst puts first what is found by seeking, and of the rest what is longest.
+func (p plan) strongFirst() plan {
+	slices.SortStableFunc(p, func(a, b matcher) int {
+		if x, y := a.anchored() && len(a.core) > 1, b.anchored() && len(b.core) > 1; x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return len(b.core) - len(a.core)
+	})
 	return p
 }
 
@@ -136,7 +151,7 @@ func planText(needle []byte) plan {
 			p = append(p, planToken(needle, s))
 		}
 	}
-	return p
+	return p.strongFirst()
 }
 
 // planRun is for a run of Han and Kana: all its bigrams.
