@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"bahnpost/mail"
+	"bahnpost/obs"
 	"bahnpost/serve/admin"
 	"bahnpost/store"
 	"bahnpost/store/blob"
@@ -71,7 +73,9 @@ func OpenOffline(ctx context.Context, dir, version, commit string) (*Offline, er
 	if err != nil {
 		return nil, err
 	}
-	return &Offline{API: admin.New(adminConfig(f, c, slog.Default(), version, commit)), f: f}, nil
+	level := new(slog.LevelVar)
+	level.Set(slog.LevelWarn)
+	return &Offline{API: admin.New(adminConfig(f, c, obs.NewLog(os.Stderr, c.Log.Format == "json", level), version, commit)), f: f}, nil
 }
 
 // Close closes the store.
