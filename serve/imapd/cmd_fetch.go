@@ -56,8 +56,8 @@ func fetch(s *session, d *imap.Decoder) error {
 		return nil
 	}
 	want := 0
-	if !s.cmd.uid {
-		want = uids.Count()
+	if !s.cmd.uid && !set.Saved {
+		want = count(imap.Resolve(set.Ranges, uint32(s.mbox.view.Count())))
 	}
 	n, err := s.fetchAll(&p, uids)
 	if err != nil {
@@ -67,6 +67,13 @@ func fetch(s *session, d *imap.Decoder) error {
 		s.cmd.code = "EXPUNGEISSUED" // RFC 2180 §4.1.2, RFC 5530
 	}
 	return nil
+}
+
+func count(rs []imap.NumRange) (n int) {
+	for _, r := range rs {
+		n += int(r.Hi - r.Lo + 1)
+	}
+	return n
 }
 
 // plan checks the modifiers and finds out what has to be read.
