@@ -139,3 +139,22 @@ func TestCodes(t *testing.T) {
 		}
 	}
 }
+
+// TestInProgress: a command that takes long says so every ten seconds (RFC 9585
+// §4), and a panic in it is its failure only.
+func TestInProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		s := &session{out: output{dst: &said}, cmd: current{tag: []byte("a7")}}
+		if err := s.inProgress(func() error { time.Sleep(25 * time.Second); return nil }); err != nil {
+			t.Error(err)
+		}
+		if want := strings.Repeat("* OK [INPROGRESS (\"a7\" NIL NIL)] still at work\r\n", 2); said.String() != want {
+			t.Errorf("said %q", said.String())
+		}
+		if err := s.inProgress(func() error { panic("bug") }); err == nil || !strings.Contains(err.Error(), "bug") {
+			t.Errorf("panic became %v", err)
+		}
+	})
+}
