@@ -3,6 +3,7 @@ package mailstore
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"bahnpost/mail"
@@ -191,6 +192,9 @@ func (t *tx) saved(d time.Time) uint32 {
 	return uint32(min(max(d.Unix(), 0), 1<<32-1))
 }
 
+// errBodyLost: the disk refused the body's octets after they were staged. Nobody was told yes.
+var errBodyLost = errors.New("mailstore: body did not become durable")
+
 // storeBody refers to the body's row, or makes it: all recipients of one mail share it.
 func (t *tx) storeBody(b *Body) (int64, error) {
 	if id := b.row.Load(); id != 0 {
@@ -201,6 +205,9 @@ func (t *tx) storeBody(b *Body) (int64, error) {
 	}
 	id := t.s.nextBody.Add(1)
 	if b.ref != "" {
+		if t.s.blobs.Lost(b.ref) {
+			return 0, t.fail(errBodyLost)
+		}
 		if _, err := t.exec(`DELETE FROM gone_refs WHERE ref=?`, db.Text(string(b.ref))); err != nil {
 			return 0, err
 		}

@@ -204,7 +204,7 @@ func (b *Body) keep(ctx context.Context) error {
 		b.crc = crc32.Checksum(data, castagnoli())
 		return nil
 	}
-	ref, err := b.s.blobs.Put(ctx, data)
+	ref, err := b.s.blobs.Stage(ctx, data)
 	b.ref = ref
 	b.s.bodies.press.give(packed)
 	return err
