@@ -140,9 +140,9 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// TestInProgress: a command that takes long says so every ten seconds (RFC 9585
+// TestInProgressAlone: a command that takes long says so every ten seconds (RFC 9585
 // §4), and a panic in it is its failure only.
-func TestInProgress(t *testing.T) {
+func TestInProgressAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var said strings.Builder
