@@ -44,6 +44,8 @@ func (n *Node) observe() {
 		{"bahnpost_store_updates_total", "Updates; by commits it is the mean batch.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Updates) }},
 		{"bahnpost_store_failed_total", "Updates that were rolled back.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Failed) }},
 		{"bahnpost_store_commit_seconds_total", "Time in commits, fsync included.", false, func(s mailstore.Stats) float64 { return float64(s.DB.CommitNanos) / 1e9 }},
+		{"bahnpost_store_checkpoints_total", "Checkpoints of the write-ahead log.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Checkpoints) }},
+		{"bahnpost_store_checkpoint_seconds_total", "Time in checkpoints; commits wait meanwhile.", false, func(s mailstore.Stats) float64 { return float64(s.DB.CheckpointNanos) / 1e9 }},
 		{"bahnpost_store_waiting", "Updates queued now.", true, func(s mailstore.Stats) float64 { return float64(s.DB.Waiting) }},
 		{"bahnpost_store_wal_bytes", "Size of the write-ahead log; alarm above 256 MB.", true, func(s mailstore.Stats) float64 { return float64(s.DB.WALBytes) }},
 		{"bahnpost_store_pages", "Pages of the database.", true, func(s mailstore.Stats) float64 { return float64(s.DB.Pages) }},
