@@ -14,7 +14,7 @@ mkdir -p "$work"
 [ -x "$work/bench/mailbench" ] || { rm -rf "$work/bench"; cp -r "$harness" "$work/bench"; chmod -R u+w "$work/bench"; (cd "$work/bench" && go build -o mailbench .); }
 make -s -C "$here" build
 
-offset=30000
+offset=9000
 imap=127.0.0.1:$((offset + 143)) pop=127.0.0.1:$((offset + 110)) lmtp=127.0.0.1:$((offset + 24))
 node=$work/node
 
