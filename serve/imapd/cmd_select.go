@@ -202,7 +202,7 @@ func closeMailbox(s *session, d *imap.Decoder) error {
 	return nil
 }
 
-// unselect: "UNSELECT" (RFC 9051 §6.4.2).
+// unselect: "UNSELECT" (RFC 3691 §2, RFC 9051 §6.4.2).
 func unselect(s *session, d *imap.Decoder) error {
 	if d.End(); d.Err() != nil {
 		return d.Err()

@@ -249,7 +249,7 @@ func unauthenticate(s *session, d *imap.Decoder) error {
 	return nil
 }
 
-// namespace: "NAMESPACE" (RFC 9051 §6.3.10): one personal namespace.
+// namespace: "NAMESPACE" (RFC 2342 §5, RFC 9051 §6.3.10): one personal namespace.
 func namespace(s *session, d *imap.Decoder) error {
 	if d.End(); d.Err() != nil {
 		return d.Err()

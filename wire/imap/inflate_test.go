@@ -108,6 +108,7 @@ func nibble(c byte) byte {
 	return c - '0'
 }
 
+// RFC 1951: what the standard library deflates at the levels -2 (Huffman only) to 8 comes out the same.
 func TestInflaterAgainstFlate(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewSource(4978))

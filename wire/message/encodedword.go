@@ -11,7 +11,7 @@ import (
 // unfolded value to UTF-8; unknown charsets stay as they are. Result is NFC. White space
 // between adjacent encoded-words goes (RFC 2047 §6.2); characters split between encoded-words
 // of one charset are put together, against §5, as real mailers do that. Raw 8-bit text is UTF-8
-// if valid, else windows-1252.
+// if valid (RFC 6532 §3.2), else windows-1252.
 func DecodeHeader(raw string) string {
 	i := strings.Index(raw, "=?")
 	if i < 0 {

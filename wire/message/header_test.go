@@ -181,6 +181,7 @@ func TestContentType(t *testing.T) {
 			t.Errorf("encoding %q: got %s want %s", in, got, want)
 		}
 	}
+	// RFC 3282 §2: a list, with comments and white space
 	if got := parseLanguage(rawField{"de, (c) en-US ,, fr", true}); !reflect.DeepEqual(got, []string{"de", "en-US", "fr"}) {
 		t.Errorf("languages %q", got)
 	}

@@ -191,7 +191,7 @@ func TestHasAttachment(t *testing.T) {
 		{"\r\nx", false},
 		{part("mixed", "Content-Type: application/pdf; name=x.pdf"), true},
 		{part("mixed", "Content-Type: application/pdf"), false},
-		{part("mixed", "Content-Type: text/plain\r\nContent-Disposition: attachment"), true},
+		{part("mixed", "Content-Type: text/plain\r\nContent-Disposition: attachment"), true}, // RFC 2183 §2.2
 		{part("mixed", "Content-Type: text/plain\r\nContent-Disposition: inline; filename=x"), false},
 		{part("related", "Content-Type: image/png; name=x.png\r\nContent-Disposition: inline"), false},
 		{part("related", "Content-Type: image/png; name=x.png\r\nContent-Disposition: attachment"), true},

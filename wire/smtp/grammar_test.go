@@ -136,6 +136,7 @@ func TestParseBDAT(t *testing.T) {
 	}
 }
 
+// RFC 2034 §3: the enhanced code is on each line of a reply. RFC 5321 §4.2.1, §4.5.3.1.5.
 func TestReply(t *testing.T) {
 	t.Parallel()
 	got := string(AppendReply(nil, 250, "2.0.0", "a\nb\r\x00é"))
