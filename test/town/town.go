@@ -39,7 +39,13 @@ type Town struct {
 // New makes a node's directory without starting it.
 func New(t testing.TB) *Town {
 	t.Helper()
-	town := &Town{Dir: filepath.Join(t.TempDir(), "node"), Admin: "admin@" + Domain, offset: freeOffset(t), t: t}
+	return NewIn(t, filepath.Join(t.TempDir(), "node"))
+}
+
+// NewIn is New in a directory that does not exist yet: on a file system of its own, say.
+func NewIn(t testing.TB, dir string) *Town {
+	t.Helper()
+	town := &Town{Dir: dir, Admin: "admin@" + Domain, offset: freeOffset(t), t: t}
 	if err := app.WriteInit(town.Dir, app.InitOptions{Domain: Domain, Hostname: "mx.example.org", Loopback: true, PortOffset: town.offset}); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +126,12 @@ func free(offset int) bool {
 }
 
 // Binary builds the program once per test process and returns its path.
+// BAHNPOST_BINARY names one that is there already: built with the race
+// detector, for example.
 var Binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("BAHNPOST_BINARY"); path != "" {
+		return path, nil
+	}
 	dir, err := os.MkdirTemp("", "bahnpost-test-")
 	if err != nil {
 		return "", err
@@ -138,6 +149,30 @@ var Binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// PID is the process id of a node started with Serve, 0 if it does not run.
+func (w *Town) PID() int {
+	if w.cmd == nil || w.cmd.Process == nil {
+		return 0
+	}
+	return w.cmd.Process.Pid
+}
+
+// Configure replaces text in bahnpost.toml; text that is not there ends the test.
+func (w *Town) Configure(old, new string) {
+	w.t.Helper()
+	path := filepath.Join(w.Dir, app.ConfigFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !strings.Contains(string(b), old) {
+		w.t.Fatalf("configuration has no %q", old)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(b), old, new, 1)), 0o640); err != nil {
+		w.t.Fatal(err)
+	}
+}
 
 // Run runs a verb of the binary with --dir and returns its output; a failure ends the test.
 func (w *Town) Run(args ...string) string {
