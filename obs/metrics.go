@@ -51,7 +51,9 @@ func (m *Metrics) Command(protocol, command string, d time.Duration, ok bool) {
 func (m *Metrics) Fate(protocol, fate string) { m.fates.WithLabelValues(protocol, fate).Inc() }
 
 // Login records a login attempt.
-func (m *Metrics) Login(protocol string, ok bool) { m.logins.WithLabelValues(protocol, result(ok)).Inc() }
+func (m *Metrics) Login(protocol string, ok bool) {
+	m.logins.WithLabelValues(protocol, result(ok)).Inc()
+}
 
 func result(ok bool) string {
 	if ok {
