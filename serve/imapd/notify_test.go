@@ -245,7 +245,7 @@ func (c *watcher) compare(t *testing.T, w *town, step int) {
 		if int(c.messages[mb.Name]) != mb.Messages && !mb.NoSelect {
 			t.Fatalf("step %d: %s has %d, heard %d", step, mb.Name, mb.Messages, c.messages[mb.Name])
 		}
-		if c.subs[mb.Name] != mb.Subscribed && mb.Name[0] != 'r' { // what a rename does to subscriptions is told elsewhere
+		if c.subs[mb.Name] != mb.Subscribed {
 			t.Fatalf("step %d: %s is subscribed %v, heard %v", step, mb.Name, mb.Subscribed, c.subs[mb.Name])
 		}
 	}

@@ -105,6 +105,7 @@ func (c *checker) account(q *db.Conn, id mail.AccountID) error {
 	if err != nil {
 		return err
 	}
+	c.mirror(a)
 	var bytes, msgs int64
 	for _, m := range a.boxes {
 		p := Problem{Account: id, Mailbox: m.id, Fatal: true}
@@ -134,6 +135,37 @@ func (c *checker) account(q *db.Conn, id mail.AccountID) error {
 		c.bad(p, "%d index rows belong to no mailbox", strangers)
 	}
 	return c.unlisted(q, id)
+}
+
+// mirror compares the account in memory, if there is one at the same modseq, with the tables: counters, tree and subscriptions.
+func (c *checker) mirror(want *acct) {
+	a := c.s.cache.get(want.id)
+	if a == nil {
+		return
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.cur.modseq != want.cur.modseq {
+		return
+	}
+	p := Problem{Account: want.id, Fatal: true}
+	if a.cur != want.cur {
+		c.bad(p, "account in memory differs from the table: %+v, %+v", a.cur, want.cur)
+	}
+	live := 0
+	for _, m := range a.boxes {
+		if !m.cur.live {
+			continue
+		}
+		live++
+		p.Mailbox = m.id
+		if w := want.byID(m.id); w == nil || m.cur != w.cur {
+			c.bad(p, "mailbox in memory differs from the table: %+v, %+v", m.cur, w)
+		}
+	}
+	if p.Mailbox = 0; live != len(want.boxes) {
+		c.bad(p, "%d mailboxes in memory, %d in the table", live, len(want.boxes))
+	}
 }
 
 // mailbox checks counters against rows, and rows against messages.

@@ -33,6 +33,8 @@ func TestCheckFinds(t *testing.T) {
 		{"arrival", `UPDATE msgidx SET added=999 WHERE uid=2`, "do not rise", true},
 		{"parent", `UPDATE mailboxes SET parent_id=77 WHERE mailbox_id=2`, "parent 77", true},
 		{"stranger", `DELETE FROM mailboxes WHERE mailbox_id=1`, "belong to no mailbox", true},
+		{"subscription", `DELETE FROM subscriptions WHERE name='INBOX'`, "mailbox in memory differs", true},
+		{"quota", `UPDATE accounts SET quota_bytes=77`, "account in memory differs", true},
 		{"memory", `UPDATE msgidx SET flags=flags|2 WHERE uid=4`, "row in memory differs", true},
 		{"crc", `UPDATE bodies SET data=X'00' WHERE body_id=1`, "checksum", true},
 		{"sha", `UPDATE bodies SET sha256=X'00' WHERE body_id=2`, "checksum", true},

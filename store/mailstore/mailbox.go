@@ -251,6 +251,7 @@ func (t *Tx) adjust(m *mbox, name string, spec MailboxSpec) error {
 }
 
 // RenameMailbox moves a mailbox and all below it; INBOX: its messages move, it stays (RFC 9051 §6.3.6).
+// Subscriptions go along, see moveSubscriptions.
 func (t *Tx) RenameMailbox(id MailboxID, to string) error {
 	m := t.a.byID(id)
 	if m == nil || !m.wrk.live {
@@ -283,7 +284,10 @@ func (t *Tx) RenameMailbox(id MailboxID, to string) error {
 			}
 		}
 	}
-	return t.relocate(m, parent, part)
+	if err := t.relocate(m, parent, part); err != nil {
+		return err
+	}
+	return t.moveSubscriptions(m, from, to)
 }
 
 // fits checks that no descendant of m gets a name beyond the limits.
@@ -389,34 +393,6 @@ func (t *Tx) hollow(m *mbox, w *mboxRow) error {
 	t.announce(m.id, MailboxDeleted)
 	t.event(event{mailbox: m.id, kind: MailboxDeleted})
 	return t.saveTree(m)
-}
-
-// Subscribe sets or clears a subscription; the name need not exist (RFC 9051 §6.3.7).
-func (t *Tx) Subscribe(name string, on bool) error {
-	name, err := NormalName(name)
-	if err != nil {
-		return err
-	}
-	sql := `DELETE FROM subscriptions WHERE account_id=? AND name=?`
-	if on {
-		sql = `INSERT INTO subscriptions (account_id, name) VALUES (?,?) ON CONFLICT DO NOTHING`
-	}
-	n, err := t.exec(sql, db.Int(t.a.id), db.Text(name))
-	if err != nil || n == 0 {
-		return err
-	}
-	m := t.a.wfind(name)
-	if m == nil {
-		t.announce(0, SubscriptionChanged)
-		return nil
-	}
-	if m.touched != t.serial { // not touch: a subscription is no change of the mailbox's messages
-		m.touched = t.serial
-		t.touched = append(t.touched, touched{m: m, before: m.wrk})
-	}
-	m.wrk.subscribed = on
-	t.announce(m.id, SubscriptionChanged)
-	return nil
 }
 
 // SetSpecialUse replaces the special-use attributes.
