@@ -307,14 +307,16 @@ func (c *accountImport) report(r io.Reader) error {
 		switch {
 		case c.JSON:
 			json.NewEncoder(os.Stdout).Encode(l)
-		case l.Done:
+		case l.ImportSum != nil:
 			fmt.Printf("%d created, %d updated, %d failed\n", l.Created, l.Updated, l.Failed)
+		case l.Error != "" && l.Address == "":
+			fmt.Printf("row %d: error: %s\n", l.Row, l.Error)
 		case l.Error != "":
 			fmt.Printf("row %d: %s: error: %s\n", l.Row, l.Address, l.Error)
 		default:
 			fmt.Printf("row %d: %s: %s\n", l.Row, l.Address, l.Result)
 		}
-		if l.Done {
+		if l.ImportSum != nil {
 			if l.Failed > 0 {
 				return exitError(1)
 			}

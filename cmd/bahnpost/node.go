@@ -125,7 +125,7 @@ func (c *checkCmd) report(r io.Reader) (problems int, err error) {
 			json.NewEncoder(os.Stdout).Encode(l)
 		}
 		switch {
-		case l.Done:
+		case l.CheckSum != nil:
 			bar.end()
 			if !c.JSON {
 				fmt.Printf("%d messages checked, %d problems\n", l.Checked, l.Problems)

@@ -21,9 +21,14 @@ type CheckLine struct {
 	CheckedSoFar int64 `json:"checked_so_far,omitempty"`
 	Total        int64 `json:"total,omitempty"`
 
-	Done     bool  `json:"done,omitempty"`
-	Problems int   `json:"problems,omitempty"`
-	Checked  int64 `json:"checked,omitempty"`
+	Done bool `json:"done,omitempty"`
+	*CheckSum
+}
+
+// CheckSum is how a check ended, in the last line only.
+type CheckSum struct {
+	Problems int   `json:"problems"`
+	Checked  int64 `json:"checked"`
 }
 
 // progressEvery bounds how often progress is said.
@@ -60,7 +65,7 @@ func (a *API) check(w http.ResponseWriter, r *http.Request) (any, error) {
 		say(CheckLine{Problem: p.Text, Account: p.Account, Mailbox: int64(p.Mailbox), UID: uint32(p.UID), Fatal: p.Fatal})
 	}
 	problems += a.checkAccounts(r, say)
-	say(CheckLine{Done: true, Problems: problems, Checked: max(checked, total)})
+	say(CheckLine{Done: true, CheckSum: &CheckSum{Problems: problems, Checked: max(checked, total)}})
 	return nil, nil
 }
 

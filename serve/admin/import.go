@@ -39,10 +39,15 @@ type ImportReport struct {
 	Result  string `json:"result,omitempty"` // created, updated, error
 	Error   string `json:"error,omitempty"`
 
-	Done    bool `json:"done,omitempty"`
-	Created int  `json:"created,omitempty"`
-	Updated int  `json:"updated,omitempty"`
-	Failed  int  `json:"failed,omitempty"`
+	Done bool `json:"done,omitempty"`
+	*ImportSum
+}
+
+// ImportSum is how an import ended, in the last line only.
+type ImportSum struct {
+	Created int `json:"created"`
+	Updated int `json:"updated"`
+	Failed  int `json:"failed"`
 }
 
 // importAccounts reads CSV (header: address,password,name,quota in any order;
@@ -55,7 +60,7 @@ func (a *API) importAccounts(w http.ResponseWriter, r *http.Request) (any, error
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	enc := json.NewEncoder(w)
-	var sum ImportReport
+	var sum ImportSum
 	report := func(n int, acc directory.Account, created bool, err error) {
 		rep := ImportReport{Row: n, Address: acc.Address.String(), Result: "updated"}
 		switch {
@@ -80,8 +85,7 @@ func (a *API) importAccounts(w http.ResponseWriter, r *http.Request) (any, error
 		enc.Encode(ImportReport{Result: "error", Error: refusal.Error})
 		sum.Failed++
 	}
-	sum.Done = true
-	enc.Encode(sum)
+	enc.Encode(ImportReport{Done: true, ImportSum: &sum})
 	a.cfg.Log.Info("accounts imported", "created", sum.Created, "updated", sum.Updated, "failed", sum.Failed, "dry_run", dryRun)
 	return nil, nil
 }
@@ -121,7 +125,7 @@ func (a *API) importRows(ctx context.Context, rows iter.Seq2[directory.ImportRow
 
 // rehearse checks the rows against the directory without writing.
 func (a *API) rehearse(ctx context.Context, rows iter.Seq2[directory.ImportRow, error], report func(int, directory.Account, bool, error)) error {
-	n := 0
+	n, seen := 0, map[string]bool{}
 	for row, err := range rows {
 		n++
 		created := false
@@ -129,13 +133,18 @@ func (a *API) rehearse(ctx context.Context, rows iter.Seq2[directory.ImportRow, 
 			var local bool
 			local, err = a.cfg.Directory.IsLocalDomain(ctx, row.Account.Address.Domain)
 			if err == nil && !local {
-				err = &mail.Error{Kind: mail.NoSuchAccount, Text: fmt.Sprintf("domain %q is not ours; add it first", row.Account.Address.Domain)}
+				err = &mail.Error{Kind: mail.NoSuchAccount, Text: "domain is not served here"}
 			}
 		}
 		if err == nil {
+			err = a.cfg.Directory.CheckPassword(row.Password)
+		}
+		if err == nil {
 			_, err = a.cfg.Directory.AccountByAddress(ctx, row.Account.Address)
-			if created = mail.KindOf(err) == mail.NoSuchAccount; created {
-				err = nil
+			if mail.KindOf(err) == mail.NoSuchAccount {
+				key := strings.ToLower(row.Account.Address.String())
+				created, err = !seen[key], nil
+				seen[key] = true
 			}
 		}
 		report(n, row.Account, created, err)
@@ -207,7 +216,7 @@ func csvRow(rec []string, col map[string]int, defaultQuota int64) (directory.Imp
 	row.Account.Name = strings.Clone(row.Account.Name)
 	addr, err := mail.ParseAddress(get("address"))
 	if err != nil {
-		return row, err
+		return row, named(err, get("address"))
 	}
 	row.Account.Address = addr
 	if len(row.Password) > MaxPassword {
@@ -219,6 +228,15 @@ func csvRow(rec []string, col map[string]int, defaultQuota int64) (directory.Imp
 		}
 	}
 	return row, nil
+}
+
+// named adds to a complaint what it is about, as the row has no address to show.
+func named(err error, what string) error {
+	e, ok := errors.AsType[*mail.Error](err)
+	if !ok {
+		return err
+	}
+	return &mail.Error{Kind: e.Kind, Text: fmt.Sprintf("%s: %q", e.Text, what), Err: e.Err}
 }
 
 // ParseSize reads "5GB" (powers of 1000), "5GiB" (powers of 1024) or plain octets.

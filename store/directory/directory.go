@@ -185,6 +185,12 @@ func (d *Directory) SetPassword(ctx context.Context, id mail.AccountID, password
 	return d.setPassword(ctx, id, password)
 }
 
+// CheckPassword says whether SetPassword would take a password; it hashes nothing.
+func (d *Directory) CheckPassword(password string) error {
+	_, err := clearText(password)
+	return err
+}
+
 // RemoveAccount forgets an account. Not there: kind NoSuchAccount. Aliases that lead to it stay and lead nowhere.
 func (d *Directory) RemoveAccount(ctx context.Context, id mail.AccountID) error {
 	return d.removeAccount(ctx, id)

@@ -38,8 +38,28 @@ type credential struct {
 
 // newCredential hashes clear text or takes a ready hash. It is slow.
 func (d *directory) newCredential(password string) (credential, error) {
+	text, err := clearText(password)
+	switch {
+	case err != nil || password == "":
+		return credential{}, err
+	case text == "":
+		scheme, rest, _ := cutScheme(password)
+		c, _ := scramOf(rest) // or no keys yet
+		if scheme != "SCRAM-SHA-256" {
+			c = credential{}
+		}
+		c.hash = password
+		return c, nil
+	}
+	password = text
+	c := credential{hash: d.cfg.Argon2.hash(prepare(password), nil)}
+	return c, d.cfg.addScram(&c, password)
+}
+
+// clearText checks a password as it was given and returns its clear text, "" if it is a hash or nothing.
+func clearText(password string) (string, error) {
 	if password == "" {
-		return credential{}, nil
+		return "", nil
 	}
 	if scheme, rest, ok := cutScheme(password); ok {
 		switch scheme {
@@ -47,21 +67,15 @@ func (d *directory) newCredential(password string) (credential, error) {
 			password = rest
 		default:
 			if _, ok := verifierOf(password); !ok {
-				return credential{}, badInput("password hash is malformed, too costly or of an unknown scheme")
+				return "", badInput("password hash is malformed, too costly or of an unknown scheme")
 			}
-			c, _ := scramOf(rest) // or no keys yet
-			if scheme != "SCRAM-SHA-256" {
-				c = credential{}
-			}
-			c.hash = password
-			return c, nil
+			return "", nil
 		}
 	}
 	if password == "" || len(password) > maxPassword || strings.IndexByte(password, 0) >= 0 {
-		return credential{}, badInput("password is empty, longer than 1024 octets or has a NUL")
+		return "", badInput("password is empty, longer than 1024 octets or has a NUL")
 	}
-	c := credential{hash: d.cfg.Argon2.hash(prepare(password), nil)}
-	return c, d.cfg.addScram(&c, password)
+	return password, nil
 }
 
 // addScram derives RFC 5802 §3 keys. (wire/sasl has the server's half of the
