@@ -23,6 +23,7 @@ const demoDomain = "example.org"
 // Demo is the system that "make run" starts.
 type Demo struct {
 	Accounts []DemoAccount
+	dir      string
 	offset   int
 }
 
@@ -31,7 +32,7 @@ type DemoAccount struct{ Address, Password string }
 
 // PrepareDemo makes dir a node with two accounts, unless it is one already.
 func PrepareDemo(ctx context.Context, dir string, portOffset int) (*Demo, error) {
-	d := &Demo{offset: portOffset}
+	d := &Demo{dir: dir, offset: portOffset}
 	path := filepath.Join(dir, demoFile)
 	b, err := os.ReadFile(path)
 	if err == nil {
@@ -45,10 +46,10 @@ func PrepareDemo(ctx context.Context, dir string, portOffset int) (*Demo, error)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err := WriteInit(dir, InitOptions{Domain: demoDomain, Hostname: "localhost", Loopback: true, PortOffset: portOffset}); err != nil {
-		return nil, err
+	if _, err := os.Stat(filepath.Join(dir, ConfigFile)); err == nil {
+		return nil, fmt.Errorf("%s is a node, but not one that demo made to its end: run it with \"bahnpost serve %[1]s\", or remove it to start over", dir)
 	}
-	password, err := FirstAccounts(ctx, dir, demoDomain, "anna@"+demoDomain)
+	password, err := Init(ctx, dir, InitOptions{Domain: demoDomain, Hostname: "localhost", Loopback: true, PortOffset: portOffset}, "anna@"+demoDomain)
 	if err != nil {
 		return nil, err
 	}
@@ -81,9 +82,9 @@ func (d *Demo) Print(w io.Writer, n *Node) {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\n", e.Protocol, e.Addr, tls)
 	}
-	fmt.Fprintln(t, "\nACCOUNT\tPASSWORD\t")
+	fmt.Fprintln(t, "\nACCOUNT\tPASSWORD")
 	for _, a := range d.Accounts {
-		fmt.Fprintf(t, "%s\t%s\t\n", a.Address, a.Password)
+		fmt.Fprintf(t, "%s\t%s\n", a.Address, a.Password)
 	}
 	t.Flush()
 	a, b := d.Accounts[0], d.Accounts[1]
@@ -92,6 +93,6 @@ send a mail     printf 'From: %[3]s\nTo: %[1]s\nSubject: hello\n\nIt works.\n' |
 read it, IMAP   curl -s -u %[1]s:%[2]s 'imap://127.0.0.1:%[6]d/INBOX;MAILINDEX=*'
 read it, POP3   curl -s -u %[1]s:%[2]s pop3://127.0.0.1:%[7]d/1
 
-Ctrl-C stops it. Its data is in this directory's bahnpost-data.
-`, a.Address, a.Password, b.Address, b.Password, 587+d.offset, 143+d.offset, 110+d.offset)
+Ctrl-C stops it. Its data is in %[8]s; remove that to start over.
+`, a.Address, a.Password, b.Address, b.Password, 587+d.offset, 143+d.offset, 110+d.offset, d.dir)
 }

@@ -3,9 +3,12 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"bahnpost/mail"
 	"bahnpost/obs"
@@ -39,7 +42,7 @@ func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger) (*f
 	f.store, err = store.Open(ctx, store.Config{Dir: filepath.Join(dir, storeDir),
 		DB: store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{}})
 	if err != nil {
-		return nil, err
+		return nil, withDisk(dir, err)
 	}
 	f.directory, err = directory.New(ctx, f.store.DB, directory.Config{DetailSeparator: c.Mail.DetailSeparator})
 	if err == nil {
@@ -50,9 +53,24 @@ func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger) (*f
 		})
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.store.Close())
+		return nil, withDisk(dir, errors.Join(err, f.store.Close()))
 	}
 	return f, nil
+}
+
+// diskFull is how little free space explains an error of the store, in octets: less than its log grows by in a moment.
+const diskFull = 1 << 20
+
+// withDisk says that the disk is full where it is: the database's own words for it are "disk I/O error".
+func withDisk(dir string, err error) error {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return err
+	}
+	if free := st.Bavail * uint64(st.Bsize); free < diskFull {
+		return fmt.Errorf("the disk is full (%d KB free for %s): %w", free/1000, dir, err)
+	}
+	return err
 }
 
 func (f *floor) close() error { return f.store.Close() }

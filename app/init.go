@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"os"
@@ -37,8 +39,38 @@ type InitOptions struct {
 	PortOffset       int
 }
 
-// WriteInit writes dir/bahnpost.toml and a self-signed certificate. A
-// directory that already has a configuration is refused.
+// Init makes dir a node: configuration, certificate, store, first domain and
+// administrator, whose password it returns. Everything that can be checked is
+// checked first; what can't be finished is taken away again, so that the next
+// try starts clean. A certificate that is there already stays.
+func Init(ctx context.Context, dir string, o InitOptions, admin string) (password string, err error) {
+	if _, err := mail.ParseAddress(admin); err != nil {
+		return "", fmt.Errorf("--admin %q: %w", admin, err)
+	}
+	var made []string
+	for _, name := range []string{ConfigFile, "tls", storeDir} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			made = append(made, path)
+		} else if name == storeDir {
+			return "", fmt.Errorf("%s is already there; init starts only in a new directory", path)
+		}
+	}
+	defer func() {
+		if err != nil {
+			for _, path := range made {
+				err = errors.Join(err, os.RemoveAll(path))
+			}
+		}
+	}()
+	if err := WriteInit(dir, o); err != nil {
+		return "", withDisk(dir, err)
+	}
+	return FirstAccounts(ctx, dir, o.Domain, admin)
+}
+
+// WriteInit writes dir/bahnpost.toml and a self-signed certificate, unless
+// there is one. A directory that already has a configuration is refused.
 func WriteInit(dir string, o InitOptions) error {
 	if _, err := mail.ParseDomain(o.Domain); err != nil {
 		return fmt.Errorf("--domain %q: %w", o.Domain, err)
@@ -71,6 +103,9 @@ func WriteInit(dir string, o InitOptions) error {
 const selfSignedFor = 825 * 24 * time.Hour
 
 func writeSelfSigned(dir, hostname string, loopback bool) error {
+	if _, err := os.Stat(filepath.Join(dir, "cert.pem")); err == nil {
+		return nil // the operator's own
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err

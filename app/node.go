@@ -152,9 +152,15 @@ func (n *Node) bind(handlers map[string]listen.Handler) error {
 	return nil
 }
 
+// maxSocketPath is what fits sockaddr_un on every Unix.
+const maxSocketPath = 103
+
 // bindAdmin listens on the local socket. A socket file that nobody answers is what a killed node left.
 func (n *Node) bindAdmin() (err error) {
 	path := SocketPath(n.dir)
+	if len(path) > maxSocketPath {
+		return fmt.Errorf("%s: the path of the administration socket is longer than %d octets; use a shorter directory", path, maxSocketPath)
+	}
 	if isRunning(n.dir) {
 		return fmt.Errorf("%s answers already", path)
 	}

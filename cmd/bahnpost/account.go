@@ -26,9 +26,9 @@ type accountCmd struct {
 
 type accountAdd struct {
 	manage
-	Address       string `arg:""`
-	Name          string `help:"Display name."`
-	Quota         string `help:"Like 5GB; 0 is none."`
+	Address       string `arg:"" help:"The account's address."`
+	Name          string `help:"Display name." placeholder:"NAME"`
+	Quota         string `help:"Like 5GB; 0 is none." placeholder:"SIZE"`
 	Admin         bool   `help:"Give the role admin."`
 	PasswordStdin bool   `help:"Read the password (or {SCHEME}hash) from standard input."`
 }
@@ -144,7 +144,7 @@ func size(n int64) string {
 
 type accountShow struct {
 	manage
-	Address string `arg:""`
+	Address string `arg:"" help:"The account's address."`
 }
 
 func (c *accountShow) Run() error {
@@ -169,10 +169,10 @@ func (c *accountShow) Run() error {
 type accountSet struct {
 	manage
 	Address    string  `arg:""`
-	Name       *string `help:"Display name."`
-	Quota      string  `help:"Like 5GB; 0 is none."`
-	Role       *string `help:"user or admin."`
-	UIDLFormat *string `name:"uidl-format" help:"POP3 UIDL template of this account."`
+	Name       *string `help:"Display name." placeholder:"NAME"`
+	Quota      string  `help:"Like 5GB; 0 is none." placeholder:"SIZE"`
+	Role       *string `help:"user or admin." placeholder:"ROLE"`
+	UIDLFormat *string `name:"uidl-format" help:"POP3 UIDL template of this account, like %v.%u; see bahnpost.toml." placeholder:"TEMPLATE"`
 }
 
 func (c *accountSet) Run() error {
@@ -200,7 +200,7 @@ func (m *manage) change(address string, ch admin.AccountChange, word string) err
 
 type accountPasswd struct {
 	manage
-	Address       string `arg:""`
+	Address       string `arg:"" help:"The account's address."`
 	PasswordStdin bool   `help:"Read the password (or {SCHEME}hash) from standard input; without it one is made and printed."`
 }
 
@@ -230,7 +230,7 @@ func (c *accountPasswd) Run() error {
 
 type accountDisable struct {
 	manage
-	Address string `arg:""`
+	Address string `arg:"" help:"The account's address."`
 	Enable  bool   `help:"Allow logins again."`
 }
 
@@ -245,7 +245,7 @@ func (c *accountDisable) Run() error {
 
 type accountRemove struct {
 	manage
-	Address string `arg:""`
+	Address string `arg:"" help:"The account's address."`
 }
 
 func (c *accountRemove) Run() error {

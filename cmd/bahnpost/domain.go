@@ -17,7 +17,7 @@ type domainCmd struct {
 
 type domainAdd struct {
 	manage
-	Name string `arg:""`
+	Name string `arg:"" help:"Like example.org; in Unicode or as xn--."`
 }
 
 func (c *domainAdd) Run() error {
@@ -49,7 +49,7 @@ func (c *domainList) Run() error {
 
 type domainRemove struct {
 	manage
-	Name string `arg:""`
+	Name string `arg:"" help:"Like example.org; in Unicode or as xn--."`
 }
 
 func (c *domainRemove) Run() error {
@@ -103,7 +103,7 @@ func (c *aliasList) Run() error {
 
 type aliasRemove struct {
 	manage
-	From string `arg:""`
+	From string `arg:"" help:"Address, or @domain."`
 }
 
 func (c *aliasRemove) Run() error {

@@ -32,9 +32,20 @@ type cli struct {
 	Version versionCmd `cmd:"" help:"Print version and commit."`
 }
 
+// wrongUsage is the exit status of a command line that was not understood.
+const wrongUsage = 2
+
+// exit gives the parser's own status for that (80) the usual value.
+func exit(status int) {
+	if status > wrongUsage {
+		status = wrongUsage
+	}
+	os.Exit(status)
+}
+
 func main() {
 	var c cli
-	parser := kong.Must(&c, kong.Name("bahnpost"), kong.UsageOnError(),
+	parser := kong.Must(&c, kong.Name("bahnpost"), kong.ShortUsageOnError(), kong.Exit(exit),
 		kong.Description("A mail system for large organisations. Documentation: docs/ in the source."))
 	ctx, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)

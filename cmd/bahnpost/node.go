@@ -15,11 +15,11 @@ import (
 
 type initCmd struct {
 	Dir        string `arg:"" help:"The node's directory; is made."`
-	Domain     string `help:"First mail domain." required:""`
-	Hostname   string `help:"Full name of this machine." default:""`
+	Domain     string `help:"First mail domain." required:"" placeholder:"DOMAIN"`
+	Hostname   string `help:"Full name of this machine [mx.DOMAIN]." placeholder:"NAME"`
 	Loopback   bool   `help:"Listen on 127.0.0.1 and ::1 only and allow plaintext login there."`
 	PortOffset int    `help:"Add N to every standard port." placeholder:"N"`
-	Admin      string `help:"Address of the first administrator." placeholder:"ADDRESS"`
+	Admin      string `help:"Address of the first administrator [admin@DOMAIN]." placeholder:"ADDRESS"`
 	JSON       bool   `name:"json" help:"Print JSON."`
 }
 
@@ -31,10 +31,7 @@ func (c *initCmd) Run() error {
 		c.Admin = "admin@" + c.Domain
 	}
 	o := app.InitOptions{Domain: c.Domain, Hostname: c.Hostname, Loopback: c.Loopback, PortOffset: c.PortOffset}
-	if err := app.WriteInit(c.Dir, o); err != nil {
-		return err
-	}
-	password, err := app.FirstAccounts(context.Background(), c.Dir, c.Domain, c.Admin)
+	password, err := app.Init(context.Background(), c.Dir, o, c.Admin)
 	if err != nil {
 		return err
 	}
@@ -46,7 +43,7 @@ func (c *initCmd) Run() error {
 }
 
 type serveCmd struct {
-	Dir string `arg:""`
+	Dir string `arg:"" help:"The node's directory."`
 }
 
 func (c *serveCmd) Run() error { return serve(c.Dir, nil) }
@@ -74,8 +71,8 @@ func serve(dir string, started func(*app.Node)) error {
 }
 
 type demoCmd struct {
-	Dir        string `arg:"" default:"bahnpost-data"`
-	PortOffset int    `help:"Add N to every standard port." default:"10000" placeholder:"N"`
+	Dir        string `arg:"" default:"bahnpost-data" help:"Its directory [bahnpost-data]; is made."`
+	PortOffset int    `help:"Add N to every standard port [10000]; of a new directory only." default:"10000" placeholder:"N"`
 }
 
 func (c *demoCmd) Run() error {
@@ -87,7 +84,7 @@ func (c *demoCmd) Run() error {
 }
 
 type checkCmd struct {
-	Dir   string `arg:""`
+	Dir   string `arg:"" help:"The node's directory."`
 	Quick bool   `help:"Do not read the bodies."`
 	JSON  bool   `name:"json" help:"Print JSON lines."`
 }
@@ -141,7 +138,7 @@ func (c *checkCmd) report(r io.Reader) (problems int, err error) {
 }
 
 type doctorCmd struct {
-	Dir  string `arg:""`
+	Dir  string `arg:"" help:"The node's directory."`
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
