@@ -44,8 +44,8 @@ const (
 	QFlag
 	QKeyword
 	QHeader
-	QBody // text of the body, not the header
-	QText // header or body
+	QBody // text of the body: no header field, of no part
+	QText // header, MIME headers, file names or body
 	QLarger
 	QSmaller
 	QInternal      // INTERNALDATE disregarding zone as RFC 9051 says: compare local date; From/To are computed on Internal+Zone

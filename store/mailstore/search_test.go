@@ -69,6 +69,7 @@ func corpusFiles(t testing.TB, n int, limit int64) [][]byte {
 // plainMessage is a message as the brute-force evaluator sees it.
 type plainMessage struct {
 	uid    UID
+	parts  []string // folded header lines of parts and file names
 	names  []string
 	values []string // folded header values
 	body   []string // folded texts
@@ -95,7 +96,11 @@ func truth(t testing.TB, raw, prefix []byte) *plainMessage {
 			switch {
 			case k == message.HeaderText:
 				m.names, m.values = append(m.names, field), append(m.values, string(message.Fold(nil, strings.Trim(string(text), " \t"))))
-			case k == message.FileName || whole:
+			case k == message.PartHeader:
+				m.parts = append(m.parts, string(message.Fold(nil, field))+": "+string(message.Fold(nil, strings.Trim(string(text), " \t"))))
+			case k == message.FileName:
+				m.parts = append(m.parts, f)
+			case whole:
 				m.body = append(m.body, f)
 			default:
 				m.body[len(m.body)-1] += f
@@ -115,7 +120,7 @@ func truth(t testing.TB, raw, prefix []byte) *plainMessage {
 		}
 	}
 	read(prefix)
-	m.body = nil
+	m.body, m.parts = nil, nil
 	read(raw)
 	return m
 }
@@ -154,7 +159,7 @@ func (m *plainMessage) matches(q *Query) bool {
 				return true
 			}
 		}
-		return anyBody
+		return anyBody || slices.ContainsFunc(m.parts, func(s string) bool { return strings.Contains(s, needle) })
 	case QLarger:
 		return m.size > q.Number
 	case QSmaller:
@@ -299,6 +304,10 @@ func (s *searchSite) leaf(r *rand.Rand) *Query {
 				return &Query{Op: QHeader, Field: m.names[i]}
 			case 1:
 				return &Query{Op: QText, Text: cut(r, m.names[i]+": "+m.values[i])}
+			case 2:
+				if len(m.parts) > 0 {
+					return &Query{Op: []QueryOp{QBody, QText, QText}[r.IntN(3)], Text: cut(r, m.parts[r.IntN(len(m.parts))])}
+				}
 			}
 			return &Query{Op: QHeader, Field: m.names[i], Text: cut(r, m.values[i])}
 		default:
@@ -437,6 +446,63 @@ func TestSearchMeaning(t *testing.T) {
 				t.Errorf("round %d: match %s: %v %v", round, show(&c.q), got, err)
 			}
 			b.Close()
+		}
+		s.index()
+	}
+}
+
+const nestedMail = "Subject: outer\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=outerbound\r\n\r\nprologue\r\n" +
+	"--outerbound\r\nContent-Type: text/plain; charset=utf-8\r\nContent-ID: <cid-one@example.org>\r\nX-Part: =?utf-8?q?K=C3=B6rper?=\r\n\r\nfirst text\r\n" +
+	"--outerbound\r\nContent-Type: message/rfc822\r\nContent-Description: forwarded\r\n\r\n" +
+	"Subject: =?utf-8?q?Weitergel=C3=A4ssen?=\r\nFrom: deep@example.net\r\nContent-Type: multipart/alternative; boundary=innerbound\r\n\r\n" +
+	"--innerbound\r\nContent-Type: text/html\r\nContent-Language: de-AT\r\n\r\n<p>second text</p>\r\n--innerbound--\r\n" +
+	"--outerbound\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n" +
+	"Content-Disposition: attachment; filename*=utf-8''rechnung-%C3%A4.pdf\r\n\r\nAAAA\r\n--outerbound--\r\nepilogue\r\n"
+
+// RFC 9051 §6.4.4: TEXT looks into "the header (including MIME header fields) or body", BODY "doesn't match any header
+// fields", HEADER is about the message's own header.
+func TestSearchPartHeaders(t *testing.T) {
+	t.Parallel()
+	s := newSearchSite(t)
+	r := rand.New(rand.NewPCG(3, 3))
+	for range 40 {
+		s.add(r, []byte("Subject: other\r\n\r\nnothing here\r\n"))
+	}
+	s.add(r, []byte(nestedMail))
+	uid := s.msgs[40].uid
+	for round := range 2 {
+		for _, c := range []struct {
+			text       string
+			text1, bod bool
+		}{
+			{"first text", true, true},
+			{"second text", true, true},
+			{"cid-one@example", true, false},
+			{"content-id: <cid", true, false},
+			{"tent-language: de-at", true, false},
+			{"KÖRPER", true, false},
+			{"weitergeläss", true, false},
+			{"subject: weiter", true, false},
+			{"from: deep@", true, false},
+			{"content-description: forw", true, false},
+			{"base64", true, false},
+			{"innerbound", true, false},
+			{"rechnung-ä.pdf", true, false},
+			{"message/rfc822", true, false},
+			{"prologue", false, false}, // belongs to no part (RFC 2046 §5.1.1)
+			{"epilogue", false, false},
+		} {
+			if got := slices.Contains(s.find(&Query{Op: QText, Text: c.text}).UIDs, uid); got != c.text1 {
+				t.Errorf("round %d: TEXT %q: %v", round, c.text, got)
+			}
+			if got := slices.Contains(s.find(&Query{Op: QBody, Text: c.text}).UIDs, uid); got != c.bod {
+				t.Errorf("round %d: BODY %q: %v", round, c.text, got)
+			}
+		}
+		for _, c := range [][2]string{{"subject", "weiter"}, {"content-id", ""}, {"from", "deep"}, {"content-type", "pdf"}} {
+			if got := s.find(&Query{Op: QHeader, Field: c[0], Text: c[1]}).UIDs; slices.Contains(got, uid) {
+				t.Errorf("round %d: HEADER %q matches a part", round, c)
+			}
 		}
 		s.index()
 	}

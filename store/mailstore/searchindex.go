@@ -136,7 +136,7 @@ func (s *Store) runIndexer(ctx context.Context) error {
 
 // textsVersion grows when textWalk or what it calls begins to give other texts for the same message: then
 // the indexes are built anew, account by account; the old ones serve until their turn comes.
-const textsVersion = 1
+const textsVersion = 2
 
 const sqlBehind = `SELECT a.account_id, COALESCE(f.high, 0) < a.next_msg-1, COALESCE(f.texts, ?3) <> ?3 FROM accounts a LEFT JOIN fts_account f ON f.account_id=a.account_id
 	WHERE a.account_id>?1 AND a.removed=0 ORDER BY a.account_id LIMIT ?2`

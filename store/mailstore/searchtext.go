@@ -16,6 +16,7 @@ import (
 type textWalk struct {
 	names map[string][]byte // folded header names
 	buf   []byte
+	line  []byte
 	yield func(t *foldedText) bool
 	text  foldedText
 	texts message.TextWalker
@@ -42,9 +43,7 @@ func (w *textWalk) walk(r *Reader, header bool, yield func(t *foldedText) bool) 
 	if err != nil {
 		return corrupt(err)
 	}
-	if !header {
-		root.HeaderStart = root.BodyStart // nothing to decode there
-	}
+	w.texts.BodyOnly = !header
 	if w.names == nil || len(w.names) > maxNames {
 		w.names = make(map[string][]byte)
 	}
@@ -79,6 +78,10 @@ func (w *textWalk) chunk(kind message.TextKind, field string, text []byte) bool 
 		text = bytes.Trim(text, " \t")
 	case message.FileName:
 		t.field = fts.File
+	case message.PartHeader: // a needle may reach from the name into the value
+		t.field = fts.Mime
+		w.line = append(append(append(w.line[:0], field...), ": "...), bytes.Trim(text, " \t")...)
+		text = w.line
 	default:
 		t.field = fts.Body
 		n := len(text)
@@ -199,7 +202,7 @@ func (l *textLeaf) hasIn(t *foldedText, needle, text, whole []byte) bool {
 	case QText:
 		return bytes.Contains(whole, needle)
 	case QBody:
-		return t.name == "" && bytes.Contains(text, needle)
+		return t.field == fts.Body && bytes.Contains(text, needle)
 	}
 	return t.name != "" && t.name == l.field && bytes.Contains(text, needle)
 }

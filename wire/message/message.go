@@ -97,6 +97,7 @@ type TextKind uint8
 // Kinds of text.
 const (
 	HeaderText TextKind = iota // field is the lower-case header name, text its decoded value
-	BodyText                   // text parts, including those of nested messages and their headers
+	BodyText                   // text parts, including those of nested messages
 	FileName                   // attachment names
+	PartHeader                 // MIME header fields of inner parts and all fields of nested messages; field and text as for HeaderText
 )

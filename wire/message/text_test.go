@@ -369,14 +369,29 @@ func TestTexts(t *testing.T) {
 	s := parseBytes([]byte(in))
 	var got []string
 	err := Texts(strings.NewReader(in), s.Root, func(kind TextKind, field string, text []byte) bool {
-		got = append(got, string("HBF"[kind])+field+"="+strings.TrimSpace(string(text)))
+		got = append(got, string("HBFP"[kind])+field+"="+strings.TrimSpace(string(text)))
 		return true
 	})
-	want := []string{"Hsubject=Grüße", "Hx-y=a b", "Hcontent-type=multipart/mixed; boundary=a", "B=one", "B=twö", "F=ä.pdf", "F=ö.pdf", "Bsubject=inner", "B=three"}
+	want := []string{"Hsubject=Grüße", "Hx-y=a b", "Hcontent-type=multipart/mixed; boundary=a", "B=one",
+		"Pcontent-type=text/html; charset=iso-8859-1", "Pcontent-transfer-encoding=quoted-printable", "B=twö",
+		"Pcontent-type=application/pdf; name*=utf-8''%C3%A4.pdf", "F=ä.pdf", "Pcontent-type=application/pdf; name=\"ö.pdf\"", "F=ö.pdf",
+		"Pcontent-type=message/rfc822", "Psubject=inner", "B=three"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") || err != nil {
 		t.Errorf("got %q\nwant %q, %v", got, want, err)
 	}
 	n := 0
+	w := TextWalker{BodyOnly: true}
+	w.Texts(strings.NewReader(in), s.Root, func(kind TextKind, _ string, _ []byte) bool {
+		n++
+		if kind == HeaderText || kind == PartHeader {
+			t.Errorf("kind %d with BodyOnly", kind)
+		}
+		return true
+	})
+	if n != 5 {
+		t.Errorf("%d texts with BodyOnly", n)
+	}
+	n = 0
 	Texts(strings.NewReader(in), s.Root, func(TextKind, string, []byte) bool { n++; return n < 5 })
 	if n != 5 {
 		t.Errorf("%d calls after it said stop at 5", n)

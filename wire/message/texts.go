@@ -13,8 +13,9 @@ const (
 )
 
 // Texts walks the searchable text of a message: every header field (decoded, of the outermost
-// message), and of each text/* part (decoded charset, HTML stripped to its text) and each
-// attachment's file name. The header fields of nested messages come as BodyText, one a piece.
+// message), and of each part its MIME header fields, its text if it is text/* (decoded charset, HTML stripped to
+// its text) and its file name. The header fields of nested messages come as those of parts: RFC 9051 §6.4.4 wants
+// MIME header fields in TEXT and no header field in BODY; Dovecot does the same.
 // r is the whole message, root its part tree.
 // yield gets valid UTF-8, possibly in several chunks per part; a chunk ends at white space unless a
 // word is longer than 1 KB, a part with a line end. Text is only valid during the call. yield may return false to stop.
@@ -23,12 +24,16 @@ func Texts(r io.ReaderAt, root *Part, yield func(kind TextKind, field string, te
 }
 
 // TextWalker is for who walks many messages: it keeps its buffers. The zero value is ready; not safe for concurrent use.
-type TextWalker struct{ w textWalk }
+type TextWalker struct {
+	BodyOnly bool // leave out HeaderText and PartHeader
+
+	w textWalk
+}
 
 // Texts is the function Texts.
 func (t *TextWalker) Texts(r io.ReaderAt, root *Part, yield func(kind TextKind, field string, text []byte) bool) error {
 	w := &t.w
-	w.r, w.yield, w.stop, w.err = r, yield, false, nil
+	w.r, w.yield, w.stop, w.err, w.bodyOnly = r, yield, false, nil, t.BodyOnly
 	w.header(root, HeaderText)
 	w.part(root)
 	w.r, w.yield = nil, nil
@@ -42,6 +47,8 @@ type textWalk struct {
 	chunk textChunks
 	stop  bool
 	err   error
+
+	bodyOnly bool
 }
 
 func (w *textWalk) fail(err error) {
@@ -53,7 +60,7 @@ func (w *textWalk) fail(err error) {
 // header yields the fields of a message's header.
 func (w *textWalk) header(p *Part, kind TextKind) {
 	n := int(min(p.BodyStart-p.HeaderStart, MaxHeaderBytes))
-	if w.stop || n <= 0 {
+	if w.stop || w.bodyOnly || n <= len("\r\n") { // no field at all
 		return
 	}
 	if cap(w.buf) < n {
@@ -98,10 +105,11 @@ func (w *textWalk) part(p *Part) {
 	switch {
 	case p.Type == "MULTIPART":
 		for _, c := range p.Parts {
+			w.header(c, PartHeader)
 			w.part(c)
 		}
 	case p.Inner != nil:
-		w.header(p.Inner, BodyText)
+		w.header(p.Inner, PartHeader)
 		w.part(p.Inner)
 	case p.Type == "TEXT", p.Type == "MESSAGE": // message/delivery-status and its like are text too
 		w.fail(w.chunk.textOf(p, io.NewSectionReader(w.r, p.BodyStart, p.End-p.BodyStart), func(b []byte) bool {

@@ -60,6 +60,7 @@ const (
 	Header // all other header fields: name, 0, token
 	Body
 	File
+	Mime // header fields of parts: name, colon, value as one text
 	fieldEnd
 )
 

@@ -21,7 +21,7 @@ func In(f ...Field) (s Fields) {
 
 // Sets of fields as IMAP's BODY and TEXT want them.
 const (
-	InBody = Fields(1<<Body | 1<<File)
+	InBody = Fields(1 << Body)
 	InAll  = Fields(1<<fieldEnd - 1<<Name)
 )
 
