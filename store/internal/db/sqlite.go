@@ -80,8 +80,12 @@ func (c Config) connect(ctx context.Context, write bool) (*Tx, error) {
 	if !write {
 		flags = sqlite3.OPEN_READWRITE // a WAL reader needs the shared memory; query_only guards the rest
 	}
-	if c.vfs != "" {
+	switch {
+	case c.vfs != "":
 		name, flags = "file:"+c.Path+"?vfs="+c.vfs, flags|sqlite3.OPEN_URI
+	case write:
+		registerWAL()
+		name, flags = gatherURI(c.Path), flags|sqlite3.OPEN_URI
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

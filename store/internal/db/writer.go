@@ -52,6 +52,9 @@ type writer struct {
 	kept        int // members of batch whose work is in the running transaction
 	replaying   bool
 	alone       int // commits of one member in a row
+	crowd       int // how many the last turns saw, falling slowly
+	lastCommit  time.Duration
+	timer       *time.Timer
 	walPages    int
 	nextCkpt    int // WAL pages at which to try the next checkpoint
 	nextRestart int // … and to wait for readers
@@ -63,6 +66,7 @@ func (w *writer) start(cfg Config, tx *Tx) {
 	w.tx = tx
 	w.free.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	w.wake = make(chan struct{}, 1)
+	w.timer = time.NewTimer(time.Hour)
 	w.stopped = make(chan struct{})
 	w.nextCkpt = w.checkpointPages()
 	w.nextRestart = restartFactor * w.nextCkpt
@@ -204,8 +208,13 @@ func (w *writer) revive() {
 // wait for others to run, except once in a while, to notice that it is not
 // alone: the scheduler likes to hand the core from caller to writer and back
 // while everyone else waits for it.
+//
+// A crowd that is known splits into two halves that commit in turn, each
+// waiting for the other's sync. So while fewer are here than the last turns
+// saw, the writer waits for the rest, for a fraction of what a commit takes.
 func (w *writer) gather() bool {
 	fruitless := false
+	var patience time.Duration
 	for len(w.batch) < w.cfg.BatchMax {
 		r := w.pop()
 		if r != nil {
@@ -213,13 +222,33 @@ func (w *writer) gather() bool {
 			fruitless = false
 			continue
 		}
-		if fruitless || len(w.batch) == 0 || len(w.batch) == 1 && w.alone%aloneProbe != 0 {
+		if len(w.batch) == 0 || len(w.batch) == 1 && w.alone%aloneProbe != 0 {
 			break
 		}
-		fruitless = true
-		runtime.Gosched()
+		if !fruitless {
+			fruitless = true
+			runtime.Gosched()
+			continue
+		}
+		if patience == 0 {
+			patience = min(w.lastCommit/patienceShare, maxPatience)
+		}
+		if len(w.batch) >= w.crowd || patience < minPatience {
+			break
+		}
+		begin := time.Now()
+		w.timer.Reset(patience)
+		select {
+		case <-w.wake:
+			w.timer.Stop()
+			patience -= time.Since(begin)
+			fruitless = false
+		case <-w.timer.C:
+			patience = minPatience - 1
+		}
 	}
-	switch len(w.batch) {
+	n := len(w.batch)
+	switch n {
 	case 0:
 		return false
 	case 1:
@@ -228,9 +257,17 @@ func (w *writer) gather() bool {
 		w.alone = 0
 	}
 	w.finish()
+	w.crowd = max(n+w.waiting(), w.crowd-1-w.crowd/16)
 	w.tend()
 	return true
 }
+
+const (
+	// patienceShare: the writer waits at most this part of a commit for the rest of a crowd.
+	patienceShare = 2
+	minPatience   = 10 * time.Microsecond // less is not worth a timer
+	maxPatience   = 2 * time.Millisecond
+)
 
 // aloneProbe is how many commits of a single member pass between two looks for others.
 const aloneProbe = 8
@@ -333,7 +370,8 @@ func (w *writer) commit() (again bool, err error) {
 	}
 	w.inTx = false
 	w.n.commits.Add(1)
-	w.n.commitNanos.Add(int64(time.Since(begin)))
+	w.lastCommit = time.Since(begin)
+	w.n.commitNanos.Add(int64(w.lastCommit))
 	return false, nil
 }
 
