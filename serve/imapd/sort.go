@@ -31,6 +31,7 @@ var noKeys message.SortKeys
 
 // newRanking has room for n messages.
 func newRanking(by []imap.Sorter, n int) *ranking {
+	by = firsts(by)
 	r := &ranking{by: by, texts: make([][]string, len(by)), nums: make([][]int64, len(by)), heads: make([]uint64, 0, n)}
 	for i, s := range by {
 		if textual(s.Key) {
@@ -40,6 +41,18 @@ func newRanking(by []imap.Sorter, n int) *ranking {
 		}
 	}
 	return r
+}
+
+// firsts leaves out what can't change the order: a criterion that came before.
+// A thousand of them would be a thousand columns.
+func firsts(by []imap.Sorter) []imap.Sorter {
+	out := make([]imap.Sorter, 0, len(by))
+	for _, s := range by {
+		if !slices.ContainsFunc(out, func(o imap.Sorter) bool { return o.Key == s.Key }) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func textual(k imap.SortKey) bool {
