@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"bahnpost/mail"
 	"bahnpost/store/mailstore"
 	"bahnpost/wire/imap"
 )
@@ -92,7 +91,7 @@ func deleteMailbox(s *session, d *imap.Decoder) error {
 			return err
 		}
 		if mb.NoSelect && mb.HasChildren {
-			return &mail.Error{Kind: mail.Conflict, Text: "mailbox has children"}
+			return no("HASCHILDREN", "mailbox has children")
 		}
 		id = mb.ID
 		return tx.DeleteMailbox(mb.ID)
@@ -102,6 +101,7 @@ func deleteMailbox(s *session, d *imap.Decoder) error {
 	}
 	if s.mbox != nil && s.mbox.id == id {
 		s.deselect()
+		s.line("* OK [CLOSED] the selected mailbox was deleted") // RFC 9051 §7.1
 	}
 	return nil
 }
@@ -134,8 +134,8 @@ func rename(s *session, d *imap.Decoder) error {
 	return nil
 }
 
-// subscribe: "SUBSCRIBE" SP mailbox (RFC 9051 §6.3.7). The name must exist or
-// have existed; we take any, as the store does.
+// subscribe: "SUBSCRIBE" SP mailbox (RFC 9051 §6.3.7). Any valid name is taken:
+// it may be created later, or again.
 func subscribe(s *session, d *imap.Decoder) error { return s.subscribe(d, true) }
 
 // unsubscribe: "UNSUBSCRIBE" SP mailbox (RFC 9051 §6.3.8).
@@ -147,11 +147,6 @@ func (s *session) subscribe(d *imap.Decoder, on bool) error {
 		return err
 	}
 	name = strings.TrimSuffix(name, separator)
-	if on {
-		if _, err := s.srv.store.MailboxByName(s.ctx, s.login.Account, name); err != nil {
-			return err
-		}
-	}
 	return s.update(func(tx *mailstore.Tx) error { return tx.Subscribe(name, on) })
 }
 

@@ -136,6 +136,9 @@ func (s *session) sayOpened(asked string) {
 	b = append(b, " EXISTS\r\n"...)
 	if !s.has(rev2) {
 		b = append(b, "* 0 RECENT\r\n"...) // RFC 9051 §2.3.2: nothing is recent any more
+		if n := s.firstUnseen(); n > 0 {
+			b = append(imap.AppendUint(append(b, "* OK [UNSEEN "...), n), "] first unseen\r\n"...)
+		}
 	}
 	b = append(b, "* OK [UIDVALIDITY "...)
 	b = imap.AppendUint(b, m.uidValidity)
@@ -156,6 +159,35 @@ func (s *session) sayOpened(asked string) {
 	s.out.b = b
 }
 
+// maxUnseenScan is up to which size SELECT reads the rows of a mailbox only to
+// say UNSEEN. RFC 3501 §6.3.1 lets it be missing, and SELECT must not wait for
+// a large mailbox.
+const maxUnseenScan = 500
+
+// firstUnseen is the number of the first unseen message (RFC 3501 §7.1), 0 if
+// there is none or finding it out would take long.
+func (s *session) firstUnseen() int {
+	m := s.mbox
+	mb := m.box.Mailbox()
+	switch n := m.view.Count(); {
+	case n == 0 || mb.Unseen == 0:
+		return 0
+	case int64(mb.Unseen) == int64(n):
+		return 1
+	case n > maxUnseenScan:
+		return 0
+	}
+	for e, err := range m.view.Entries(s.ctx, nil) {
+		if err != nil {
+			break // the next command that needs the rows says why
+		}
+		if e.Row.Flags&mailstore.Seen == 0 {
+			return e.Seq
+		}
+	}
+	return 0
+}
+
 // resync says what vanished and what changed since modSeq (RFC 7162 §3.2.5.2).
 func (s *session) resync(modSeq mailstore.ModSeq, known mailstore.UIDSet) error {
 	if err := s.sayVanishedEarlier(modSeq, known); err != nil {
@@ -167,7 +199,7 @@ func (s *session) resync(modSeq mailstore.ModSeq, known mailstore.UIDSet) error 
 			return err
 		}
 		if e.Row.ModSeq > modSeq {
-			s.sayFlags(f, e, true)
+			s.sayFlags(f, e, true, true)
 		}
 	}
 	return nil

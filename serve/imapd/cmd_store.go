@@ -87,7 +87,9 @@ func storeFlags(s *session, d *imap.Decoder) error {
 }
 
 // sayStored says the new flags: of all of uids, or after .SILENT only the mod-sequences
-// of changed ones to those who enabled CONDSTORE (RFC 7162 §3.1.3).
+// of changed ones to those who enabled CONDSTORE (RFC 7162 §3.1.3). Who stored
+// by message number hears no UID, as in RFC 3501 §6.4.6, before QRESYNC (RFC 7162
+// §3.2.4) or IMAP4rev2 (RFC 9051 §7.5.2) is enabled.
 func (s *session) sayStored(a *storeArgs, uids, changed mailstore.UIDSet) error {
 	if a.silent {
 		if s.enabled&condstore == 0 {
@@ -100,11 +102,12 @@ func (s *session) sayStored(a *storeArgs, uids, changed mailstore.UIDSet) error 
 	}
 	f := s.newFlagTexts()
 	s.sayKeywords(f)
+	uid := s.cmd.uid || s.enabled&(qresync|rev2) != 0
 	for e, err := range s.mbox.view.Entries(s.ctx, uids) {
 		if err != nil {
 			return err
 		}
-		s.sayFlags(f, e, !a.silent)
+		s.sayFlags(f, e, uid, !a.silent)
 	}
 	return nil
 }

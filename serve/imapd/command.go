@@ -191,7 +191,10 @@ var errConn = errors.New("imapd: connection")
 func (s *session) lineFailed(err error) {
 	if errors.Is(err, errLineTooLong) {
 		s.out.ready()
-		s.line("* BAD line is longer than 65536 octets")
+		if s.cmd = (current{tag: append(s.cmd.tag[:0], s.in.tag...)}); len(s.cmd.tag) == 0 {
+			s.cmd.tag = append(s.cmd.tag, '*')
+		}
+		s.tagged(verdict{word: "BAD", text: "line is longer than 65536 octets"})
 		if s.badRow++; s.badRow >= s.srv.cfg.MaxBad {
 			s.byeNow("too many malformed commands")
 		}

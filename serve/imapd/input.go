@@ -30,6 +30,7 @@ type input struct {
 	lit   int64 // octets of the current literal not read yet
 	total int64
 	one   [1]byte
+	tag   []byte // the first word of a line that was too long, if it may be a tag
 }
 
 // buffered is how many octets are there already.
@@ -106,11 +107,13 @@ func (in *input) line() ([]byte, error) {
 				l = l[:n-1]
 			}
 			if len(l) > imap.MaxLine {
+				in.tag = imap.AppendTag(in.tag[:0], l)
 				return nil, errLineTooLong
 			}
 			return l, nil
 		}
 		if in.buffered() > imap.MaxLine+1 {
+			in.tag = imap.AppendTag(in.tag[:0], in.buf[in.r:in.w])
 			return nil, in.skipLine()
 		}
 		done := in.buffered()

@@ -359,8 +359,12 @@ func (s *session) enableCondstore() {
 		return
 	}
 	s.enabled |= condstore
-	if s.mbox != nil {
-		s.sayModSeq(s.mbox.view.ModSeq(), "highest")
+	if m := s.mbox; m != nil {
+		now := m.box.Mailbox().ModSeq
+		if m.view.Dirty() { // there is news to tell first
+			now = m.view.ModSeq()
+		}
+		s.sayModSeq(now, "highest")
 	}
 }
 

@@ -106,15 +106,15 @@ func (s *session) sayChanged(entries []mailstore.Entry) {
 	f := s.newFlagTexts()
 	s.sayKeywords(f)
 	for i := range entries {
-		s.sayFlags(f, &entries[i], true)
+		s.sayFlags(f, &entries[i], true, true)
 	}
 }
 
-// sayFlags says one FETCH with UID, FLAGS (if flags) and, after CONDSTORE was enabled, MODSEQ.
-func (s *session) sayFlags(f *flagTexts, e *mailstore.Entry, flags bool) {
+// sayFlags says one FETCH with UID (if uid), FLAGS (if flags) and, after CONDSTORE was enabled, MODSEQ.
+func (s *session) sayFlags(f *flagTexts, e *mailstore.Entry, uid, flags bool) {
 	b := s.appendFetchStart(s.out.b, e)
 	sp := ""
-	if !s.has(uidOnly) {
+	if uid && !s.has(uidOnly) {
 		b = imap.AppendUint(append(b, "UID "...), uint32(e.Row.UID))
 		sp = " "
 	}

@@ -243,10 +243,12 @@ func (w *walker) fetched(n int, word, l string) {
 	uid := uint32(n)
 	if word == "FETCH" {
 		_, after, ok := strings.Cut(l, "UID ")
-		if w.mode == "UIDONLY" || !ok || n < 1 || n > len(w.uids) {
+		if w.mode == "UIDONLY" || !ok && w.mode == "QRESYNC" || n < 1 || n > len(w.uids) {
 			w.fail("FETCH is not allowed here")
 		}
-		fmt.Sscan(strings.TrimRight(after, ")"), &uid)
+		if uid = w.uids[n-1]; ok { // what STORE answers may have none
+			fmt.Sscan(strings.TrimRight(after, ")"), &uid)
+		}
 		if old := w.uids[n-1]; old != 0 && old != uid {
 			w.fail("message %d has UID %d, was %d", n, uid, old)
 		}

@@ -174,6 +174,18 @@ func (d *Decoder) Keyword() string { return upperString(d.Atom()) }
 // Tag reads a command's tag.
 func (d *Decoder) Tag() []byte { return d.word("a tag", MaxTag, &tagChar) }
 
+// AppendTag appends the tag that line begins with, nothing if it begins with none.
+func AppendTag(b, line []byte) []byte {
+	i := 0
+	for i < len(line) && i < MaxTag && tagChar[line[i]] {
+		i++
+	}
+	if i == len(line) || line[i] != ' ' {
+		return b
+	}
+	return append(b, line[:i]...)
+}
+
 // Is consumes the keyword kw (upper case) if it is next and ends there.
 func (d *Decoder) Is(kw string) bool {
 	r := d.Rest()

@@ -6,7 +6,7 @@ import (
 )
 
 // ParseAnnounced looks whether line ends with the announcement of a literal:
-// "{12}", "{12+}", "{12-}", "~{12}" (RFC 9051 §4.3, RFC 7888, RFC 3516 §4.4).
+// "{12}", "{12+}", "~{12}" (RFC 9051 §4.3, RFC 7888, RFC 3516 §4.4).
 func ParseAnnounced(line []byte) (Announced, bool) {
 	if len(line) < 3 || line[len(line)-1] != '}' {
 		return Announced{}, false
@@ -17,7 +17,7 @@ func ParseAnnounced(line []byte) (Announced, bool) {
 	}
 	a := Announced{Set: true, Literal8: i > 0 && line[i-1] == '~'}
 	num := line[i+1 : len(line)-1]
-	if n := len(num); n > 0 && (num[n-1] == '+' || num[n-1] == '-') {
+	if n := len(num); n > 0 && num[n-1] == '+' {
 		a.NonSync = true
 		num = num[:n-1]
 	}

@@ -73,8 +73,14 @@ func AppendMailbox(b []byte, name string, utf8 bool) []byte {
 // MatchMailbox reports whether name matches a LIST pattern: "*" matches
 // anything, "%" anything but sep (RFC 9051 §6.3.9). It takes time
 // proportional to the product of both lengths at worst.
+//
+// INBOX, alone or before sep, matches in any case (RFC 9051 §5.1).
 func MatchMailbox(pattern, name string, sep byte) bool {
 	pattern = squeeze(pattern)
+	fold := 0 // how much of name matches in any case
+	if strings.HasPrefix(name, "INBOX") && (len(name) == 5 || name[5] == sep) {
+		fold = 5
+	}
 	p, n := 0, 0
 	starP, starN := -1, 0 // last wildcard and how far it reaches
 	pctP, pctN := -1, 0
@@ -92,7 +98,7 @@ func MatchMailbox(pattern, name string, sep byte) bool {
 		if p == len(pattern) && n == len(name) {
 			return true
 		}
-		if p < len(pattern) && n < len(name) && pattern[p] == name[n] {
+		if p < len(pattern) && n < len(name) && (pattern[p] == name[n] || n < fold && upper(pattern[p]) == name[n]) {
 			p++
 			n++
 			continue
