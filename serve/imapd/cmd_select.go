@@ -159,10 +159,13 @@ func (s *session) sayOpened(asked string) {
 	s.out.b = b
 }
 
-// maxUnseenScan is up to which size SELECT reads the rows of a mailbox only to
-// say UNSEEN. RFC 3501 §6.3.1 lets it be missing, and SELECT must not wait for
-// a large mailbox.
-const maxUnseenScan = 500
+// Up to which size SELECT looks through the rows of a mailbox only to say
+// UNSEEN: RFC 3501 §6.3.1 lets it be missing, SELECT must not wait for a large
+// mailbox, and whoever only idles shall not cost the memory of the rows.
+const (
+	maxUnseenLoaded = 1000
+	maxUnseenLoad   = 50
+)
 
 // firstUnseen is the number of the first unseen message (RFC 3501 §7.1), 0 if
 // there is none or finding it out would take long.
@@ -174,7 +177,7 @@ func (s *session) firstUnseen() int {
 		return 0
 	case int64(mb.Unseen) == int64(n):
 		return 1
-	case n > maxUnseenScan:
+	case n > maxUnseenLoaded, n > maxUnseenLoad && !m.box.Loaded():
 		return 0
 	}
 	for e, err := range m.view.Entries(s.ctx, nil) {

@@ -245,6 +245,7 @@ func unauthenticate(s *session, d *imap.Decoder) error {
 	s.dropNotify()
 	s.login, s.state, s.enabled = listen.Login{}, notAuthenticated, 0
 	s.clientID = ""
+	s.strange = time.Now()
 	s.conn.Bind(s.login)
 	return nil
 }

@@ -74,6 +74,7 @@ type session struct {
 	watched  time.Time     // when the read deadline was last moved within a turn
 
 	started  time.Time
+	strange  time.Time // since when the session has nobody logged in, for PreAuthTimeout
 	commands int
 	badRow   int // malformed commands in a row
 	reason   string
@@ -94,6 +95,7 @@ type current struct {
 
 func newSession(ctx context.Context, srv *Server, c *listen.Conn) *session {
 	s := &session{srv: srv, conn: c, ctx: ctx, state: notAuthenticated, started: time.Now()}
+	s.strange = s.started
 	s.done = make(chan struct{}, 1)
 	s.raw = newRawInput(c, &s.in)
 	s.in.src, s.out.dst = timedReader{s}, timedWriter{s}
@@ -129,6 +131,11 @@ func (r timedReader) Read(p []byte) (int, error) {
 // readUntil sets the read deadline, unless the session is to end at once. (When
 // ctx ends, listen.Conn cuts the deadline itself.)
 func (s *session) readUntil(t time.Time) {
+	if s.state == notAuthenticated { // an octet now and then does not keep a stranger's connection
+		if end := s.strange.Add(s.srv.cfg.PreAuthTimeout); end.Before(t) {
+			t = end
+		}
+	}
 	s.conn.SetReadDeadline(t)
 	if s.over.Load() { // whoever set it also cut the deadline, maybe before the line above
 		s.conn.SetReadDeadline(time.Unix(1, 0))
