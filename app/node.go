@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -132,7 +133,8 @@ func (n *Node) bind(handlers map[string]listen.Handler) error {
 	var skipped []error
 	for _, e := range c.Listen.endpoints() {
 		h := handlers[e.protocol]
-		addr, err := n.server.Listen(listen.Endpoint{Protocol: e.protocol, Addr: e.addr, Implicit: e.implicit, Proxy: len(c.Listen.ProxyFrom) > 0, Handler: h, TooMany: tooMany[e.protocol]})
+		addr, err := n.server.Listen(listen.Endpoint{Protocol: e.protocol, Addr: e.addr, Implicit: e.implicit, Proxy: len(c.Listen.ProxyFrom) > 0, Handler: h,
+			Late: strings.HasPrefix(e.protocol, "http"), TooMany: tooMany[e.protocol]})
 		switch {
 		case err == nil:
 			bound[e.protocol] = true

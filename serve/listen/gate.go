@@ -242,6 +242,10 @@ func (g *Gate) verify(ctx context.Context, c *Conn, login, password string) (Log
 		return Login{}, err
 	}
 	defer func() { <-g.slots }()
+	// Guesses that waited together must not all be looked at: meanwhile others failed.
+	if err := g.mayTry(c, login); err != nil {
+		return Login{}, err
+	}
 	id, addr, err := g.dir.Verify(ctx, login, password)
 	if err != nil {
 		g.failed(c, login, err)

@@ -169,6 +169,26 @@ func TestHashesAreBounded(t *testing.T) {
 	})
 }
 
+// A burst of guesses on many connections gets no more looks than one after the other.
+func TestThrottleHoldsForABurst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeople("anna")
+		p.hashing = 10 * time.Millisecond
+		g := NewGate(p, GateConfig{HashConcurrency: 2})
+		s := plain(New(Config{}))
+		var wg sync.WaitGroup
+		for i := range 500 {
+			c := conn(t, s, "127.0.0.1")
+			wg.Go(func() { g.Password(t.Context(), c, "anna", fmt.Sprint("guess", i)) })
+		}
+		wg.Wait()
+		if n := p.verified.Load(); n > DefaultFailuresPerAccount+2 {
+			t.Errorf("%d of 500 guesses were looked at, want %d and those under way", n, DefaultFailuresPerAccount)
+		}
+	})
+}
+
 func TestThrottleByAccount(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

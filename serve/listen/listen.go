@@ -49,6 +49,7 @@ type Endpoint struct {
 	Implicit bool   // TLS from the first octet
 	Proxy    bool   // expect PROXY protocol from trusted networks
 	Handler  Handler
+	Late     bool // accepts during the drain, until the sessions of all other endpoints have ended: for health checks
 
 	// TooMany is the line, CRLF included, that says in the protocol's words
 	// that there are too many connections [those of the protocol, if it is one
@@ -162,7 +163,7 @@ func (s *Server) ServeConn(e Endpoint, nc net.Conn) error {
 		return ErrDraining
 	}
 	s.guests = append(s.guests, p)
-	s.wg.Add(1)
+	s.joined(e.Late).Add(1)
 	s.mu.Unlock()
 	p.accepted.Add(1)
 	p.open.Add(1)

@@ -31,14 +31,16 @@ const (
 type server struct {
 	cfg    Config
 	nextID atomic.Uint64
-	wg     sync.WaitGroup // connections
+	wg     sync.WaitGroup // connections, but those of Late endpoints
+	late   sync.WaitGroup // connections of Late endpoints
 
 	mu     sync.Mutex
 	ports  []*port
 	guests []*port // of ServeConn
 	conns  map[*Conn]struct{}
 	perIP  map[netip.Addr]int32
-	ending bool
+	ending bool // sessions are asked to end
+	ended  bool // Late ones too
 }
 
 // port is a bound endpoint with its counters.
@@ -78,44 +80,73 @@ func (s *server) run(ctx context.Context, grace time.Duration) error {
 	s.mu.Lock()
 	ports := s.ports
 	s.mu.Unlock()
-	var loops sync.WaitGroup
+	var loops, late sync.WaitGroup
+	lateCtx, lateEnd := context.WithCancel(context.WithoutCancel(ctx))
+	defer lateEnd()
 	for _, p := range ports {
-		loops.Go(func() { s.accept(ctx, p) })
+		if p.Late {
+			late.Go(func() { s.accept(lateCtx, p) })
+		} else {
+			loops.Go(func() { s.accept(ctx, p) })
+		}
 	}
 	<-ctx.Done()
-	for _, p := range ports {
-		p.ln.Close()
-	}
+	closePorts(ports, false)
 	loops.Wait()
-	return s.drain(grace)
+	err := s.drain(grace, false)
+	lateEnd()
+	closePorts(ports, true)
+	late.Wait()
+	return errors.Join(err, s.drain(lastWords, true))
 }
 
-// drain asks all sessions to end, waits, and cuts those that stay.
-func (s *server) drain(grace time.Duration) error {
+func closePorts(ports []*port, late bool) {
+	for _, p := range ports {
+		if p.Late == late {
+			p.ln.Close()
+		}
+	}
+}
+
+// drain asks the sessions of all endpoints, or of the Late ones, to end, waits, and cuts those that stay.
+func (s *server) drain(grace time.Duration, late bool) error {
 	gone := make(chan struct{})
 	s.mu.Lock()
-	s.ending = true
+	s.ending, s.ended = true, late
 	for c := range s.conns {
-		c.end(ErrDraining)
+		if c.port.Late == late {
+			c.end(ErrDraining)
+		}
 	}
 	s.mu.Unlock()
 	go func() {
-		s.wg.Wait()
+		s.joined(late).Wait()
 		close(gone)
 	}()
 	if waitFor(gone, grace) {
 		return nil
 	}
 	s.mu.Lock()
-	left := len(s.conns)
+	left := 0
 	for c := range s.conns {
-		c.base.Close()
+		if c.port.Late == late {
+			left++
+			c.base.Close()
+		}
 	}
 	s.mu.Unlock()
 	if waitFor(gone, lastWords) && left == 0 {
 		return nil
 	}
 	return fmt.Errorf("listen: %d sessions did not end within %v and were cut", left, grace)
+}
+
+// joined counts the connections of Late endpoints, or of all others.
+func (s *server) joined(late bool) *sync.WaitGroup {
+	if late {
+		return &s.late
+	}
+	return &s.wg
 }
 
 func waitFor(gone <-chan struct{}, d time.Duration) bool {
@@ -156,7 +187,7 @@ func (s *server) accept(ctx context.Context, p *port) {
 			p.open.Add(-1)
 			continue
 		}
-		s.wg.Add(1)
+		s.joined(p.Late).Add(1)
 		go s.serve(p, nc)
 	}
 }
@@ -188,7 +219,7 @@ func (s *server) refuse(p *port, nc net.Conn, limit string) {
 
 // serve is a connection's life. The caller has counted it in wg and open.
 func (s *server) serve(p *port, nc net.Conn) {
-	defer s.wg.Done()
+	defer s.joined(p.Late).Done()
 	defer p.open.Add(-1)
 	defer nc.Close()
 	nc, err := s.proxied(p, nc)
@@ -249,6 +280,7 @@ func (s *server) proxied(p *port, nc net.Conn) (net.Conn, error) {
 
 // register counts a connection; false: its address has too many, or we end.
 func (s *server) register(c *Conn) bool {
+	p := c.port
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !c.local() {
@@ -258,7 +290,7 @@ func (s *server) register(c *Conn) bool {
 		s.perIP[c.site]++
 	}
 	s.conns[c] = struct{}{}
-	if s.ending {
+	if s.ending && !p.Late || s.ended {
 		c.end(ErrDraining)
 	}
 	return true
