@@ -3,6 +3,7 @@ package imapd
 import (
 	"encoding/base64"
 	"strings"
+	"time"
 
 	"bahnpost/serve/listen"
 	"bahnpost/wire/imap"
@@ -114,6 +115,7 @@ func loginCommand(s *session, d *imap.Decoder) error {
 func (s *session) loggedIn(l listen.Login) {
 	s.conn.Bind(l)
 	s.login, s.state = l, authenticated
+	s.watched = time.Time{}                                        // the deadline of strangers no longer holds
 	s.cmd.code = "CAPABILITY " + string(s.appendCapabilities(nil)) // RFC 9051 §6.2.3
 	s.cmd.text = "logged in"
 }

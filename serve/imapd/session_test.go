@@ -158,3 +158,38 @@ func TestInProgressAlone(t *testing.T) {
 		}
 	})
 }
+
+// TestStrangersDoNotStay: an octet or a command now and then does not keep the connection of somebody who never logs
+// in; who does log in has the longer time.
+func TestStrangersDoNotStay(t *testing.T) {
+	t.Parallel()
+	for name, piece := range map[string]string{"octets": "x", "commands": "a NOOP\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newTown(t, Config{PreAuthTimeout: time.Minute})
+				slow, good := openPipe(w), openPipe(w)
+				begin := time.Now()
+				var err error
+				for err == nil && time.Since(begin) < time.Hour {
+					slow.c.SetWriteDeadline(time.Now().Add(time.Second))
+					_, err = io.WriteString(slow.c, piece)
+					if time.Since(begin) == 50*time.Second {
+						io.WriteString(good.c, "a LOGIN alice secret\r\nb SELECT INBOX\r\n")
+					}
+					time.Sleep(5 * time.Second)
+				}
+				if d := time.Since(begin); d > 70*time.Second {
+					t.Errorf("the stranger stayed for %v", d)
+				}
+				if got := <-slow.heard; !strings.Contains(got, "* BYE") {
+					t.Errorf("heard %q", got[max(0, len(got)-200):])
+				}
+				time.Sleep(10 * time.Minute)
+				io.WriteString(good.c, "c UNAUTHENTICATE\r\nd LOGIN alice secret\r\ne LOGOUT\r\n")
+				if got := <-good.heard; !strings.Contains(got, "e OK") {
+					t.Errorf("who logged in heard %q", got)
+				}
+			})
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/mail"
@@ -634,3 +635,29 @@ func (s *script) LocalAddr() net.Addr              { return s.RemoteAddr() }
 func (s *script) SetDeadline(time.Time) error      { return nil }
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
+
+// TestStrangersDoNotStay: commands now and then do not keep the connection of somebody who never logs in.
+func TestStrangersDoNotStay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Config{LoginTimeout: 300 * time.Millisecond})
+	c, err := net.Dial("tcp", h.pop3)
+	must(t, err)
+	defer c.Close()
+	gone := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, c)
+		close(gone)
+	}()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(10 * time.Second); ; {
+		select {
+		case <-gone:
+			return
+		case <-tick.C:
+			io.WriteString(c, "CAPA\r\n")
+		case <-end:
+			t.Fatal("the stranger is still there")
+		}
+	}
+}

@@ -109,11 +109,11 @@ func (s *session) line() (string, error) {
 		s.srv.writers.Put(s.out) // the large buffer is not an idle client's
 		s.out = nil
 		defer s.write()
-		limit := s.srv.cfg.IdleTimeout
-		if s.state == authorization {
-			limit = s.srv.cfg.LoginTimeout
+		until := time.Now().Add(s.srv.cfg.IdleTimeout)
+		if s.state == authorization { // from the start: who says CAPA again and again does not stay
+			until = s.started.Add(s.srv.cfg.LoginTimeout)
 		}
-		s.conn.SetReadDeadline(time.Now().Add(limit))
+		s.conn.SetReadDeadline(until)
 	}
 	b, err := s.in.ReadSlice('\n')
 	if err == bufio.ErrBufferFull {

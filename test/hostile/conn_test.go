@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"bufio"
+	"crypto/sha512"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -231,3 +232,11 @@ func (w *wire) deliver(t testing.TB, to, msg string) string {
 	}
 	return s
 }
+
+// reset gives a bare connection its reader.
+func (w *wire) reset() {
+	w.SetDeadline(time.Now().Add(patience))
+	w.r = bufio.NewReader(w.Conn)
+}
+
+func sha512Sum(b []byte) []byte { s := sha512.Sum512(b); return s[:] }
