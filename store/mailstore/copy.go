@@ -1,6 +1,8 @@
 package mailstore
 
 import (
+	"sort"
+
 	"bahnpost/mail"
 	"bahnpost/store/internal/db"
 )
@@ -12,13 +14,32 @@ type Copied struct {
 	ModSeq      ModSeq
 }
 
+const sqlScanRows = `SELECT uid, msg_id, modseq, flags, size, idate, sdate, kw_more FROM msgidx
+	WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ?`
+
+// A portion are the rows ?3..?4 of mailbox ?2; n numbers them from 0 on. Most are dense: no UID is missing, and their
+// messages lie close together in the same order. Arithmetic and one stretch of messages then do; else it takes a
+// window and a look-up for each. ?5 is the destination,
+// ?6 its first new UID, ?7 and ?8 modseq and save date, ?9 and ?10 the first and last message id, ?11 the first new one.
 const (
-	sqlScanRows = `SELECT uid, msg_id, modseq, flags, size, idate, sdate, kw_more FROM msgidx
-		WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ?`
-	sqlCopyMessage = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary)
-		SELECT ?2, ?3, ?4, thread_id, body_id, 0, '', prefix, summary FROM messages WHERE id=?1`
-	sqlRefOfMessage = `UPDATE bodies SET refs=refs+1 WHERE body_id=(SELECT body_id FROM messages WHERE id=?)`
-	sqlMoveMessage  = `UPDATE messages SET mailbox_id=?, uid=?, pop_order=0, uidl='' WHERE id=?`
+	fromDense    = ` FROM (SELECT *, uid-?3 AS n FROM msgidx WHERE account_id=?1 AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4) x`
+	fromSparse   = ` FROM (SELECT *, ROW_NUMBER() OVER (ORDER BY uid)-1 AS n FROM msgidx WHERE account_id=?1 AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4) x`
+	whereDense   = ` WHERE id BETWEEN (?1<<32|?9) AND (?1<<32|?10) AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4`
+	whereSparse  = ` WHERE messages.id=(?1<<32|x.msg_id)`
+	copyMessages = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary) SELECT `
+	copyIndex    = `INSERT INTO msgidx (account_id, mailbox_id, uid, msg_id, modseq, flags, size, idate, sdate, added, kw_more) SELECT ?1, ?5, `
+
+	sqlCopyDense       = copyMessages + `(?1<<32|?11)+uid-?3, ?5, ?6+uid-?3, thread_id, body_id, 0, '', prefix, summary FROM messages` + whereDense
+	sqlCopySparse      = copyMessages + `(?1<<32|?11)+x.n, ?5, ?6+x.n, thread_id, body_id, 0, '', prefix, summary` + fromSparse + ` JOIN messages ON messages.id=(?1<<32|x.msg_id)`
+	sqlCopyIndexDense  = copyIndex + `?6+x.n, ?11+x.n, ?7, flags, size, idate, ?8, ?7, kw_more` + fromDense
+	sqlCopyIndexSparse = copyIndex + `?6+x.n, ?11+x.n, ?7, flags, size, idate, ?8, ?7, kw_more` + fromSparse
+	sqlMoveDense       = `UPDATE messages SET mailbox_id=?5, uid=?6+uid-?3, pop_order=0, uidl=''` + whereDense
+	sqlMoveSparse      = `UPDATE messages SET mailbox_id=?5, uid=?6+x.n, pop_order=0, uidl=''` + fromSparse + whereSparse
+	sqlMoveIndexDense  = copyIndex + `?6+x.n, msg_id, ?7, flags, size, idate, ?8, ?7, kw_more` + fromDense
+	sqlMoveIndexSparse = copyIndex + `?6+x.n, msg_id, ?7, flags, size, idate, ?8, ?7, kw_more` + fromSparse
+
+	sqlCopyRefs = `UPDATE bodies SET refs=refs+x.uses FROM
+		(SELECT body_id, COUNT(*) AS uses FROM messages WHERE id BETWEEN ? AND ? GROUP BY body_id) x WHERE bodies.body_id=x.body_id`
 )
 
 // Copy copies messages with flags and dates into dst (RFC 9051 §6.4.7); all or none.
@@ -41,6 +62,7 @@ func (t *tx) transfer(src MailboxID, uids UIDSet, dst MailboxID, move bool) (Cop
 	if err != nil {
 		return Copied{}, err
 	}
+	uids = uids.Intersect(Range(1, max(from.wrk.uidNext, 2)-1))
 	rows, more, g, err := t.scan(from, uids)
 	out := Copied{UIDValidity: to.wrk.uidValidity, ModSeq: t.modseq, Src: g.uids}
 	if err != nil || len(rows) == 0 {
@@ -49,34 +71,47 @@ func (t *tx) transfer(src MailboxID, uids UIDSet, dst MailboxID, move bool) (Cop
 	if err := t.roomFor(to, &g, move); err != nil {
 		return out, err
 	}
-	if move {
-		if err := t.removeRows(from, g.uids, &g, sqlExpunge); err != nil {
-			return out, err
-		}
-		t.a.wrk.usedBytes -= g.bytes
-		t.a.wrk.usedMsgs -= int64(g.n)
-	}
 	w := t.touch(to)
-	for i := range rows {
-		r := &rows[i]
-		old := r.msg
-		r.uid, r.modseq, r.saved = w.uidNext, t.modseq, t.saved(t.time())
-		if !move {
-			r.msg = uint32(t.a.wrk.nextMsg)
-			t.a.wrk.nextMsg++
-		}
-		w.uidNext++
-		if err := t.place(to, r, old, more[i], move); err != nil {
+	out.Dst = Range(w.uidNext, w.uidNext+UID(len(rows)-1))
+	for at := 0; at < len(rows); {
+		n := portion(rows[at:], uids)
+		if err := t.place(from, to, rows[at:at+n], move); err != nil {
 			return out, err
 		}
-		t.count(w, r)
-		out.Dst.Add(r.uid)
+		at += n
 	}
 	if move {
-		t.added -= g.bytes
+		if err := t.removeRows(from, uids, &g, sqlExpunge); err != nil {
+			return out, err
+		}
+		w.add(&g)
+	} else {
+		w.add(&g)
+		t.a.wrk.usedBytes += g.bytes
+		t.a.wrk.usedMsgs += int64(g.n)
+		t.added += g.bytes
 	}
 	t.arrive(to, rows, more, out.Dst)
 	return out, nil
+}
+
+// add counts messages in.
+func (w *mboxRow) add(g *doomed) {
+	w.msgs += g.n
+	w.unseen += g.unseen
+	w.deleted += g.deleted
+	w.bytes += g.bytes
+}
+
+// copyStep is how many rows one statement copies: SQLite gathers them in memory, because it reads from the table it
+// writes to; with this it is about half a megabyte.
+const copyStep = 512
+
+// portion is how many of rows one statement can take: those of one range of uids, in which there are no others.
+func portion(rows []row, uids UIDSet) int {
+	k := sort.Search(len(uids), func(i int) bool { return uids[i].Hi >= rows[0].uid })
+	n := min(len(rows), copyStep)
+	return sort.Search(n, func(i int) bool { return rows[i].uid > uids[k].Hi })
 }
 
 // arrive tells boxes of new rows; those with far keywords singly.
@@ -100,9 +135,20 @@ func (t *tx) roomFor(to *mbox, g *doomed, move bool) error {
 	return t.room(to, int(g.n), g.bytes)
 }
 
-// scan reads rows as the writer sees them.
+// scan reads rows as the writer sees them, from memory if it is at the writer's state.
 func (t *tx) scan(b *mbox, uids UIDSet) (rows []row, more [][]KeywordID, g doomed, err error) {
-	uids = uids.Intersect(Range(1, max(b.wrk.uidNext, 2)-1))
+	if t.s.boxes.rows(t, b, func(x *Box) {
+		for _, r := range uids {
+			x.rows.each(r.Lo, r.Hi, func(r *row) bool {
+				rows = append(rows, *r)
+				more = append(more, x.more[r.uid])
+				g.add(r.uid, r.flags, int64(r.msg), int64(r.size))
+				return true
+			})
+		}
+	}) {
+		return rows, more, g, nil
+	}
 	for _, r := range uids {
 		for q, err := range t.c.Rows(sqlScanRows, db.Int(t.a.id), db.Int(b.id), db.Int(r.Lo), db.Int(r.Hi)) {
 			if err != nil {
@@ -122,24 +168,58 @@ func scanRow(q *db.Row) row {
 		date: q.Int(5), saved: uint32(q.Int(6))}
 }
 
-// place writes one copied or moved row.
-func (t *tx) place(to *mbox, r *row, old uint32, more []KeywordID, move bool) error {
-	a := t.a.id
-	key := messageKey(a, MessageID(r.msg))
-	if move {
-		if _, err := t.exec(sqlMoveMessage, db.Int(to.id), db.Int(r.uid), db.Int(key)); err != nil {
-			return err
+// dense reports whether rows are what the dense statements are for.
+func dense(rows []row) bool {
+	n := len(rows)
+	if int(rows[n-1].uid-rows[0].uid) != n-1 || int64(rows[n-1].msg)-int64(rows[0].msg) > int64(maxSparse*n) {
+		return false
+	}
+	for i := 1; i < n; i++ {
+		if rows[i].msg <= rows[i-1].msg {
+			return false
 		}
-	} else {
-		from := messageKey(a, MessageID(old))
-		if _, err := t.exec(sqlCopyMessage, db.Int(from), db.Int(key), db.Int(to.id), db.Int(r.uid)); err != nil {
+	}
+	return true
+}
+
+// place writes a portion to its new place, and gives rows their new UIDs.
+func (t *tx) place(from, to *mbox, rows []row, move bool) error {
+	w, n := &to.wrk, len(rows)
+	saved := t.saved(t.time())
+	sqls, uses := [2]string{sqlCopySparse, sqlCopyIndexSparse}, [2]int{11, 11}
+	switch d := dense(rows); {
+	case move && d:
+		sqls, uses = [2]string{sqlMoveDense, sqlMoveIndexDense}, [2]int{10, 8}
+	case move:
+		sqls, uses = [2]string{sqlMoveSparse, sqlMoveIndexSparse}, [2]int{6, 8}
+	case d:
+		sqls[0], sqls[1] = sqlCopyDense, sqlCopyIndexDense
+	}
+	args := []db.Value{db.Int(t.a.id), db.Int(from.id), db.Int(rows[0].uid), db.Int(rows[n-1].uid), db.Int(to.id), db.Int(w.uidNext),
+		db.Int(t.modseq), db.Int(saved), db.Int(rows[0].msg), db.Int(rows[n-1].msg), db.Int(t.a.wrk.nextMsg)}
+	for i, sql := range sqls {
+		if done, err := t.exec(sql, args[:uses[i]]...); err != nil {
 			return err
+		} else if int(done) != n {
+			return t.fail(errTorn)
 		}
-		if _, err := t.exec(sqlRefOfMessage, db.Int(key)); err != nil {
+	}
+	if !move {
+		first := t.a.wrk.nextMsg
+		t.a.wrk.nextMsg += MessageID(n)
+		if _, err := t.exec(sqlCopyRefs, db.Int(messageKey(t.a.id, first)), db.Int(messageKey(t.a.id, t.a.wrk.nextMsg-1))); err != nil {
 			return err
 		}
 	}
-	_, err := t.exec(sqlInsertIndex, db.Int(a), db.Int(to.id), db.Int(r.uid), db.Int(r.msg), db.Int(r.modseq), db.Int(r.flags),
-		db.Int(r.size), db.Int(r.date), db.Int(r.saved), db.Int(t.modseq), db.Blob(encodeMore(more)))
-	return err
+	for i := range rows {
+		rows[i].uid, rows[i].modseq, rows[i].saved = w.uidNext+UID(i), t.modseq, saved
+		if !move {
+			rows[i].msg = uint32(t.a.wrk.nextMsg) - uint32(n-i)
+		}
+	}
+	w.uidNext += UID(n)
+	return nil
 }
+
+// errTorn: an index row has no message, or there are others. Check tells more.
+var errTorn = &mail.Error{Kind: mail.Corrupt, Text: "mailbox is damaged"}
