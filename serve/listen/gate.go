@@ -23,6 +23,7 @@ type GateConfig struct {
 	CacheSize                         int           // [50000]
 	HashConcurrency                   int           // slow hashes at once [GOMAXPROCS: they are pure computing, more at once only cost memory]; others wait up to HashWait
 	HashWait                          time.Duration // [10s]; then kind Unavailable
+	HashQueue                         int           // logins that wait for a hash at once; more are Unavailable [1000: each holds a session's buffers, some 80 KB, and they would not have their turn within HashWait anyway]
 	FailuresPerAccount, FailuresPerIP int           // within Window before answers become AuthThrottled [10, 100]; loopback IPs are not throttled by IP
 	Window                            time.Duration // [5m]
 	// Mechanisms are the SASL mechanisms to offer, strongest first [all]. A
@@ -40,6 +41,7 @@ const (
 	DefaultCacheFor           = 5 * time.Minute
 	DefaultCacheSize          = 50000
 	DefaultHashWait           = 10 * time.Second
+	DefaultHashQueue          = 1000
 	DefaultFailuresPerAccount = 10
 	DefaultFailuresPerIP      = 100
 	DefaultWindow             = 5 * time.Minute
@@ -61,6 +63,7 @@ func (c GateConfig) withDefaults() GateConfig {
 	dur(&c.Window, DefaultWindow)
 	def(&c.CacheSize, DefaultCacheSize)
 	def(&c.HashConcurrency, runtime.GOMAXPROCS(0))
+	def(&c.HashQueue, DefaultHashQueue)
 	def(&c.FailuresPerAccount, DefaultFailuresPerAccount)
 	def(&c.FailuresPerIP, DefaultFailuresPerIP)
 	if c.Mechanisms == nil {
@@ -92,6 +95,7 @@ type gate struct {
 	cfg    GateConfig
 	macs   sync.Pool     // *loginMAC
 	slots  chan struct{} // slow hashes at once
+	queue  atomic.Int64  // logins that wait for a slot
 	stats  gateCounters
 	byName throttle
 	bySite throttle
@@ -262,6 +266,11 @@ func (g *Gate) takeSlot(ctx context.Context) error {
 	case g.slots <- struct{}{}:
 		return nil
 	default:
+	}
+	defer g.queue.Add(-1)
+	if g.queue.Add(1) > int64(g.cfg.HashQueue) {
+		g.stats.busy.Add(1)
+		return errBusy
 	}
 	t := time.NewTimer(g.cfg.HashWait)
 	defer t.Stop()

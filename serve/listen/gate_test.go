@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,6 +186,32 @@ func TestThrottleHoldsForABurst(t *testing.T) {
 		wg.Wait()
 		if n := p.verified.Load(); n > DefaultFailuresPerAccount+2 {
 			t.Errorf("%d of 500 guesses were looked at, want %d and those under way", n, DefaultFailuresPerAccount)
+		}
+	})
+}
+
+// A storm of logins holds no more than the queue: the rest hears at once to come later.
+func TestHashQueueIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeople()
+		p.hashing = time.Second
+		g := NewGate(p, GateConfig{HashConcurrency: 1, HashQueue: 5})
+		s := plain(New(Config{}))
+		var wg sync.WaitGroup
+		var atOnce atomic.Int64
+		for i := range 50 {
+			c := conn(t, s, "127.0.0.1")
+			wg.Go(func() {
+				begin := time.Now()
+				if _, err := g.Password(t.Context(), c, fmt.Sprint("user", i), "x"); mail.KindOf(err) == mail.Unavailable && time.Since(begin) == 0 {
+					atOnce.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := atOnce.Load(); n != 50-1-5 {
+			t.Errorf("%d were put off at once, want 44", n)
 		}
 	})
 }
