@@ -21,6 +21,7 @@ const patience = 5 * time.Second
 type Conn struct {
 	nc       net.Conn
 	literals bool
+	real     bool          // the server is a foreign process
 	done     chan struct{} // reading has ended
 
 	mu  sync.Mutex
@@ -61,8 +62,14 @@ func (c *Conn) Send(text string) error {
 
 // Line returns the server's next line with its literals; io.EOF if it hung up.
 func (c *Conn) Line() (string, error) {
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		synctest.Wait()
+	limit := patience
+	if c.real {
+		limit = realPatience
+	}
+	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		if !c.real {
+			synctest.Wait()
+		}
 		if l, ok := c.take(); ok {
 			return l, nil
 		}
@@ -96,7 +103,7 @@ func (c *Conn) Expect(prefix string) (string, error) {
 
 // quiet returns what was said unasked, "" for nothing.
 func (c *Conn) quiet() string {
-	synctest.Wait()
+	settle(c.real)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return string(c.buf)

@@ -38,4 +38,12 @@
 //
 // A conversation runs in a synctest bubble over pipes: time is free, and
 // silence is exact (everybody is blocked), so nothing waits and no test is flaky.
+//
+// With -referee=host:port the talks are held with a foreign server instead,
+// which has users user00000, user00001 … with the password "secret":
+//
+//	go test ./serve/imapd -run TestTalk -referee=127.0.0.1:143
+//
+// Each line where it differs fails. Then the RFC tells who is right, and the
+// story gets a note.
 package talk

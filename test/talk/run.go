@@ -29,6 +29,10 @@ type Env struct {
 	Verbs    map[string]func(args []string) error // further verbs without a connection
 	Heard    func(line string) error              // sees each line of the server as it came; nil: nobody
 	Literals bool                                 // {n} at a line's end announces a literal
+
+	// Append puts a message into a mailbox over a connection that is logged in:
+	// the delivery where a referee holds the talk; nil: none there.
+	Append func(c *Conn, mailbox string, message []byte) error
 }
 
 // RunAll runs each file that the pattern finds, in parallel, in a bubble of its
@@ -38,7 +42,11 @@ func RunAll(t *testing.T, pattern string, start func(t *testing.T) Env) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no talk files match %s", pattern)
 	}
-	for _, f := range files {
+	for i, f := range files {
+		if Refereed() {
+			t.Run(strings.TrimSuffix(filepath.Base(f), ".txtar"), func(t *testing.T) { refereed(t, i, f, start(t)) })
+			continue
+		}
 		t.Run(strings.TrimSuffix(filepath.Base(f), ".txtar"), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { run(t, f, start(t)) })
@@ -49,6 +57,7 @@ func RunAll(t *testing.T, pattern string, start func(t *testing.T) Env) {
 type script struct {
 	t        *testing.T
 	env      Env
+	file     archive
 	lines    []string
 	files    map[string][]byte
 	conns    map[string]*Conn
@@ -56,19 +65,31 @@ type script struct {
 	history  []string
 	changed  bool
 	skip     int // lines of a group that were done already
+
+	real    bool // with a referee; what follows is of it
+	deaf    map[string]bool
+	sent    map[string]string // the last command's tag, of each connection
+	theirs  [perTalk]string
+	aliases [perTalk]*regexp.Regexp
 }
 
-func run(t *testing.T, path string, env Env) {
+// load reads a file.
+func load(t *testing.T, path string, env Env) *script {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ar := parseArchive(data)
-	s := &script{t: t, env: env, files: map[string][]byte{}, conns: map[string]*Conn{}, captured: map[string]string{}}
+	s := &script{t: t, env: env, file: ar, files: map[string][]byte{}, conns: map[string]*Conn{}, captured: map[string]string{}}
 	s.lines = strings.Split(strings.TrimSuffix(ar.script, "\n"), "\n")
 	for _, f := range ar.files {
 		s.files[f.name] = crlf(f.data)
 	}
+	return s
+}
+
+func run(t *testing.T, path string, env Env) {
+	s := load(t, path, env)
 	defer s.hangUp()
 	for i := range s.lines {
 		if s.skip > 0 {
@@ -80,8 +101,8 @@ func run(t *testing.T, path string, env Env) {
 		}
 	}
 	if s.changed {
-		ar.script = strings.Join(s.lines, "\n") + "\n"
-		if err := os.WriteFile(path, ar.format(), 0o644); err != nil {
+		s.file.script = strings.Join(s.lines, "\n") + "\n"
+		if err := os.WriteFile(path, s.file.format(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -96,7 +117,7 @@ func (s *script) hangUp() {
 	for _, c := range s.conns {
 		c.nc.Close()
 	}
-	synctest.Wait()
+	settle(s.real)
 }
 
 var stepLine = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9]*)(:|>>\.|>>|>q|>|<~|<\||<|\.)(?:\s+|$)(.*)$`)
@@ -142,6 +163,9 @@ func (s *script) verb(f []string) error {
 	switch f[0] {
 	case "sleep":
 		d, err := time.ParseDuration(f[1])
+		if s.real {
+			d = min(d, maxRealSleep)
+		}
 		time.Sleep(d)
 		return err
 	case "deliver":
@@ -171,12 +195,13 @@ func (s *script) action(name string, f []string) error {
 	case "starttls":
 		c, err := s.conns[name].startTLS(s.env.TLS)
 		if err == nil {
+			c.real = s.real
 			s.conns[name] = c
 		}
 		return err
 	case "close":
 		err := s.conns[name].nc.Close()
-		synctest.Wait()
+		settle(s.real)
 		return err
 	}
 	return fmt.Errorf("a connection can't %q", f[0])
@@ -187,6 +212,9 @@ func (s *script) connect(name string, f []string) error {
 	if f[0] == "handshake" {
 		dial = s.env.Secure
 	}
+	if dial == nil {
+		return errors.New("no TLS from the first octet here")
+	}
 	nc, err := dial()
 	if err != nil {
 		return err
@@ -195,6 +223,7 @@ func (s *script) connect(name string, f []string) error {
 		nc = tls.Client(nc, s.env.TLS)
 	}
 	c := newConn(nc, s.env.Literals)
+	c.real = s.real
 	s.conns[name] = c
 	if f[0] == "login" {
 		return s.env.Login(c, f[1])
@@ -220,7 +249,7 @@ func (s *script) send(c *Conn, op, arg string) error {
 		}
 		return c.Send(stuffed(string(data)))
 	}
-	return s.sendLine(c, s.expand(arg))
+	return s.sendLine(c, s.toReferee(s.expand(arg)))
 }
 
 func stuffed(text string) string {
@@ -278,7 +307,7 @@ func (s *script) expect(i int, c *Conn, op, pattern string) error {
 		if err := s.heard(line); err != nil {
 			return err
 		}
-		shown := s.show(line)
+		shown := s.fromReferee(s.show(line))
 		s.note(s.lines[i][:strings.IndexByte(s.lines[i], '<')] + "< " + shown)
 		switch {
 		case pattern != "EOF" && s.match(pattern, shown):
@@ -324,7 +353,7 @@ func (s *script) anyOrder(i int, c *Conn) error {
 		if err := s.heard(line); err != nil {
 			return err
 		}
-		shown := s.show(line)
+		shown := s.fromReferee(s.show(line))
 		s.note(name + "< " + shown)
 		k := 0
 		for k < len(want) && !s.match(want[k], shown) {
