@@ -37,6 +37,10 @@ type DirConfig struct {
 	Flushed   bool          // somebody calls Flush before each commit that may refer to a staged body; false: Stage is Put
 	NoSync    bool          // tests only
 
+	// Fault, for tests of what stands on blob: asked before each "write", "sync" and "rename" that promises
+	// durability; its error is the call's.
+	Fault func(op string) error
+
 	disk disk // tests only: the fault points
 }
 
@@ -81,6 +85,7 @@ func OpenDir(path string, cfg DirConfig) (*Dir, error) {
 	cfg.Retire = cmp.Or(cfg.Retire, defaultRetire)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
 	cfg.disk.fill(cfg.NoSync)
+	cfg.disk.ask(cfg.Fault)
 	d := &Dir{path: path, cfg: cfg, retired: make(map[uint64]*time.Timer)}
 	if err := d.layout(); err != nil {
 		return nil, fmt.Errorf("blob: open %s: %w", path, err)
@@ -115,6 +120,32 @@ func (k *disk) fill(noSync bool) {
 	if noSync {
 		k.sync = func(*os.File) error { return nil }
 		k.syncDir = func(string) error { return nil }
+	}
+}
+
+// ask has fault asked first.
+func (k *disk) ask(fault func(op string) error) {
+	if fault == nil {
+		return
+	}
+	write, sync, rename := k.write, k.sync, k.rename
+	k.write = func(f *os.File, bufs [][]byte, off int64) error {
+		if err := fault("write"); err != nil {
+			return err
+		}
+		return write(f, bufs, off)
+	}
+	k.sync = func(f *os.File) error {
+		if err := fault("sync"); err != nil {
+			return err
+		}
+		return sync(f)
+	}
+	k.rename = func(from, to string) error {
+		if err := fault("rename"); err != nil {
+			return err
+		}
+		return rename(from, to)
 	}
 }
 

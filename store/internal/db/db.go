@@ -30,6 +30,10 @@ type Config struct {
 	// transaction is rolled back and its functions run again, singly.
 	BeforeCommit func() error
 
+	// Fault, for tests of what stands on db: asked before each "write" and "sync" of the WAL, and before each "read"
+	// of it by the writer; its error is the call's.
+	Fault func(op string) error
+
 	vfs       string // tests only: name of a registered SQLite VFS without shared memory; no readers then
 	syncLevel string // tests only: "NORMAL" for the negative control
 }

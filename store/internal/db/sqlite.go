@@ -85,7 +85,11 @@ func (c Config) connect(ctx context.Context, write bool) (*Tx, error) {
 		name, flags = "file:"+c.Path+"?vfs="+c.vfs, flags|sqlite3.OPEN_URI
 	case write:
 		registerWAL()
-		name, flags = gatherURI(c.Path), flags|sqlite3.OPEN_URI
+		vfs := walVFS
+		if c.Fault != nil {
+			vfs = registerFault(&c.Fault)
+		}
+		name, flags = gatherURI(c.Path, vfs), flags|sqlite3.OPEN_URI
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

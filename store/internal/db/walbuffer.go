@@ -1,6 +1,7 @@
 package db
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 
@@ -28,23 +29,63 @@ const (
 
 // registerWAL makes the VFS known to SQLite, once for the process: its registry is global.
 var registerWAL = sync.OnceFunc(func() {
-	vfs.Register(walVFS, gatherVFS{vfs.Find("").(vfs.VFSFilename)})
+	vfs.Register(walVFS, gatherVFS{vfs.Find("").(vfs.VFSFilename), nil})
 })
 
-// gatherURI is the name under which SQLite opens path with that VFS.
-func gatherURI(path string) string {
-	return "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path) + "?vfs=" + walVFS
+// registerFault makes a VFS known that asks fault first, and returns its name; the pointer makes it unique.
+func registerFault(fault *func(op string) error) string {
+	name := fmt.Sprintf("%s-%p", walVFS, fault)
+	vfs.Register(name, gatherVFS{vfs.Find("").(vfs.VFSFilename), *fault})
+	return name
 }
 
-type gatherVFS struct{ vfs.VFSFilename }
+// gatherURI is the name under which SQLite opens path with that VFS.
+func gatherURI(path, name string) string {
+	return "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path) + "?vfs=" + name
+}
+
+type gatherVFS struct {
+	vfs.VFSFilename
+	fault func(op string) error // Config.Fault
+}
 
 // OpenFilename implements vfs.VFSFilename: only a WAL is wrapped.
 func (v gatherVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
 	f, out, err := v.VFSFilename.OpenFilename(name, flags)
 	if err == nil && flags&vfs.OPEN_WAL != 0 {
+		if v.fault != nil {
+			f = faulty{f, v.fault}
+		}
 		f = &walBuffer{File: f}
 	}
 	return f, out, err
+}
+
+// faulty is a file that may fail.
+type faulty struct {
+	vfs.File
+	fault func(op string) error
+}
+
+func (f faulty) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.fault("write"); err != nil {
+		return 0, err
+	}
+	return f.File.WriteAt(p, off)
+}
+
+func (f faulty) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.fault("read"); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(p, off)
+}
+
+func (f faulty) Sync(flags vfs.SyncFlag) error {
+	if err := f.fault("sync"); err != nil {
+		return err
+	}
+	return f.File.Sync(flags)
 }
 
 // walBuffer is the WAL as its writing connection has it open. Not safe for concurrent use, like the connection.
