@@ -34,8 +34,16 @@ func handlers(n *Node, c *Config, in *intake.Intake, version string) map[string]
 }
 
 func (n *Node) observeCommand(protocol string) func(string, time.Duration, bool) {
-	return func(name string, took time.Duration, ok bool) { n.metrics.Command(protocol, name, took, ok) }
+	return func(name string, took time.Duration, ok bool) {
+		n.metrics.Command(protocol, name, took, ok)
+		if logsIn[name] {
+			n.metrics.Login(protocol, ok)
+		}
+	}
 }
+
+// logsIn are the commands of IMAP and POP3 that end with a login or without; SMTP counts its own.
+var logsIn = map[string]bool{"LOGIN": true, "AUTHENTICATE": true, "PASS": true, "AUTH": true}
 
 // uidlFormat is the account's own UIDL template, "" if it has none.
 func (n *Node) uidlFormat(ctx context.Context, a mail.AccountID) (string, error) {

@@ -50,9 +50,10 @@ func Init(ctx context.Context, dir string, o InitOptions, admin string) (passwor
 	var made []string
 	for _, name := range []string{ConfigFile, "tls", storeDir} {
 		path := filepath.Join(dir, name)
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		switch _, err := os.Lstat(path); {
+		case errors.Is(err, fs.ErrNotExist):
 			made = append(made, path)
-		} else if name == storeDir {
+		case err == nil && name == storeDir:
 			return "", fmt.Errorf("%s is already there; init starts only in a new directory", path)
 		}
 	}

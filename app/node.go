@@ -201,6 +201,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error {
 		<-gctx.Done()
 		n.draining.Store(true)
+		n.log.Info("draining", "grace", n.cfg.Load().Node.DrainGrace.D())
 		return nil
 	})
 	go tidy(back)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -35,13 +36,24 @@ func (s *session) command() {
 			return
 		}
 	}
-	if f := s.srv.cfg.Metrics.Command; f != nil && s.cmd.row != nil {
-		f(s.cmd.name, time.Since(begun), err == nil)
-	}
+	s.record(time.Since(begun), err)
 	if err == nil && (s.cmd.answered || s.cmd.row.silent) {
 		return
 	}
 	s.answer(err)
+}
+
+// record counts a command, and writes its line at level debug.
+func (s *session) record(took time.Duration, err error) {
+	if s.cmd.row == nil {
+		return
+	}
+	if f := s.srv.cfg.Metrics.Command; f != nil {
+		f(s.cmd.name, took, err == nil)
+	}
+	if log := s.srv.cfg.Log; log.Enabled(context.Background(), slog.LevelDebug) {
+		log.Debug("imap command", "session", s.conn.ID(), "login", s.login.Address.String(), "command", s.cmd.name, "took", took, "err", err)
+	}
 }
 
 // run looks the command up, checks whether it is allowed now, and runs it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -189,8 +190,16 @@ func (s *session) command(line string) {
 	} else {
 		s.bad = 0
 	}
+	s.record(name, time.Since(begin), err)
+}
+
+// record counts a command, and writes its line at level debug.
+func (s *session) record(name string, took time.Duration, err error) {
 	if f := s.srv.cfg.Metrics.Command; f != nil {
-		f(name, time.Since(begin), err == nil)
+		f(name, took, err == nil)
+	}
+	if log := s.srv.cfg.Log; log.Enabled(context.Background(), slog.LevelDebug) {
+		log.Debug("pop3 command", "session", s.conn.ID(), "command", name, "took", took, "err", err)
 	}
 }
 

@@ -134,13 +134,15 @@ func (s *session) command(line []byte) {
 	} else {
 		s.dispatch(verb, args)
 	}
-	if s.cfg.Metrics == nil {
-		return
-	}
 	if _, known := s.srv.commands[verb]; !known {
 		verb = "other"
 	}
-	s.cfg.Metrics.Command(s.conn.Protocol(), verb, time.Since(begin), !s.failed)
+	if s.cfg.Metrics != nil {
+		s.cfg.Metrics.Command(s.conn.Protocol(), verb, time.Since(begin), !s.failed)
+	}
+	if s.cfg.Log.Enabled(s.work, slog.LevelDebug) {
+		s.cfg.Log.Debug("smtp command", "session", s.id, "protocol", s.conn.Protocol(), "command", verb, "took", time.Since(begin), "ok", !s.failed)
+	}
 }
 
 // greet says the banner, to those who can wait for it (RFC 5321 §4.3.1).
