@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"bahnpost/app"
@@ -132,9 +133,34 @@ func (c *checkCmd) report(r io.Reader) (problems int, err error) {
 			bar.set(l.CheckedSoFar, l.Total)
 		case !c.JSON:
 			bar.end()
-			fmt.Printf("account %d mailbox %d uid %d: %s%s\n", l.Account, l.Mailbox, l.UID, map[bool]string{true: "FATAL: "}[l.Fatal], l.Problem)
+			fmt.Println(problem(l))
 		}
 	}
+}
+
+// problem is a line for people: where, as far as it is known, and what.
+func problem(l admin.CheckLine) string {
+	var where []string
+	switch {
+	case l.Address != "":
+		where = append(where, l.Address)
+	case l.Account != 0:
+		where = append(where, fmt.Sprintf("account %d", l.Account))
+	}
+	if l.Mailbox != 0 {
+		where = append(where, fmt.Sprintf("mailbox %d", l.Mailbox))
+	}
+	if l.UID != 0 {
+		where = append(where, fmt.Sprintf("uid %d", l.UID))
+	}
+	text := l.Problem
+	if l.Fatal {
+		text = "FATAL: " + text
+	}
+	if len(where) == 0 {
+		return text
+	}
+	return strings.Join(where, " ") + ": " + text
 }
 
 type doctorCmd struct {

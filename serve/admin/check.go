@@ -14,6 +14,7 @@ import (
 type CheckLine struct {
 	Problem string         `json:"problem,omitempty"`
 	Account mail.AccountID `json:"account,omitempty"`
+	Address string         `json:"address,omitempty"` // of the account
 	Mailbox int64          `json:"mailbox,omitempty"`
 	UID     uint32         `json:"uid,omitempty"`
 	Fatal   bool           `json:"fatal,omitempty"`
@@ -62,7 +63,8 @@ func (a *API) check(w http.ResponseWriter, r *http.Request) (any, error) {
 			p = mailstore.Problem{Text: "the check itself failed: " + refusal.Error, Fatal: true}
 		}
 		problems++
-		say(CheckLine{Problem: p.Text, Account: p.Account, Mailbox: int64(p.Mailbox), UID: uint32(p.UID), Fatal: p.Fatal})
+		acc, _ := a.cfg.Directory.Account(r.Context(), p.Account) // none: no address
+		say(CheckLine{Problem: p.Text, Account: p.Account, Address: acc.Address.String(), Mailbox: int64(p.Mailbox), UID: uint32(p.UID), Fatal: p.Fatal})
 	}
 	problems += a.checkAccounts(r, say)
 	say(CheckLine{Done: true, CheckSum: &CheckSum{Problems: problems, Checked: max(checked, total)}})

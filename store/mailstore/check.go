@@ -34,6 +34,9 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) iter.Seq2[Problem, er
 				return
 			}
 		}
+		if o.Progress != nil {
+			o.Progress(c.done, c.total)
+		}
 	}
 }
 
