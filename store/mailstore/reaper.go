@@ -75,6 +75,9 @@ func (s *Store) runReaper(ctx context.Context) {
 			sleep(ctx, reapPause, nil)
 			continue
 		}
+		if err := s.sweepThreads(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("mailstore: cannot sweep threads", "err", err)
+		}
 		if err := s.deleteBlobs(ctx); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("mailstore: cannot delete bodies", "err", err)
 		}
@@ -110,9 +113,10 @@ const (
 
 // reap takes one portion of dead messages and says how many it was.
 func (s *Store) reap(ctx context.Context) (n int, err error) {
+	var a mail.AccountID
+	gone := 0
 	err = s.db.Update(ctx, func(t *db.Tx) error {
-		n = 0
-		var a mail.AccountID
+		n, gone = 0, 0
 		var mod ModSeq
 		var part int
 		var box MailboxID
@@ -134,7 +138,7 @@ func (s *Store) reap(ctx context.Context) (n int, err error) {
 		if err := s.reapMessages(t, a, msgs); err != nil {
 			return err
 		}
-		n = len(msgs)
+		n, gone = len(msgs), len(msgs)
 		if whole && n > 0 {
 			return nil // and again, until nothing is left
 		}
@@ -143,6 +147,9 @@ func (s *Store) reap(ctx context.Context) (n int, err error) {
 		return err
 	}, nil)
 	s.stats.reaped.Add(int64(n))
+	if err == nil && gone > 0 {
+		s.threads.gone(a, gone)
+	}
 	return n, err
 }
 

@@ -11,6 +11,8 @@ import "bahnpost/store/internal/db"
 // leaf, a WITHOUT ROWID table only 1 KB: a summary would spill into overflow
 // pages, one more page written per delivery and two more read per FETCH.
 //
+// thread_ref knows the conversations by hashes of message id and subject; threads.go says how its rows end.
+//
 // msgidx is slim: the only table that a mailbox open reads. added is the modseq
 // of its arrival; it rises with uid, so arrivals need no row in changelog.
 var steps = []db.Step{`

@@ -88,6 +88,7 @@ type Store struct {
 	watchers watchers
 	bodies   bodies
 	reaper   reaper
+	threads  threads
 	stats    counters
 	search   search
 }
@@ -100,6 +101,7 @@ func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, 
 	s.watchers.init()
 	s.bodies.init()
 	s.reaper.init()
+	s.threads.init()
 	if err := d.Migrate(ctx, "mailstore", steps); err != nil {
 		return nil, err
 	}
