@@ -48,6 +48,7 @@ const (
 	Conflict                  // compare-and-swap lost; transient
 	Corrupt                   // stored data failed its checksum; transient for the sender, alarm for us
 	Loop                      // mail goes in circles; permanent
+	Full                      // our disk has no room; transient, alarm for us (RFC 5321 §4.2.2 452)
 )
 
 var permanent = [...]bool{NoSuchAccount: true, NoSuchMailbox: true, MailboxExists: true, NoSuchMessage: true,

@@ -43,6 +43,8 @@ var codes = [...]string{
 	mail.Moved:         "UNAVAILABLE",
 	mail.Conflict:      "INUSE",
 	mail.Corrupt:       "CORRUPTION",
+	mail.Loop:          "CANNOT",
+	mail.Full:          "UNAVAILABLE",
 }
 
 // verdict is how a command ended.
@@ -65,7 +67,9 @@ func (s *session) judge(name string, err error) verdict {
 	}
 	if m, ok := errors.AsType[*mail.Error](err); ok && m.Kind != mail.Internal {
 		v := verdict{word: "NO", code: codes[m.Kind], text: m.Text, bye: m.Kind == mail.Moved}
-		if m.Err != nil {
+		if m.Kind == mail.Full {
+			s.srv.cfg.Log.Error("no room", "session", s.conn.ID(), "command", name, "error", err)
+		} else if m.Err != nil {
 			s.srv.cfg.Log.Info("imap refused", "session", s.conn.ID(), "command", name, "error", err)
 		}
 		return v

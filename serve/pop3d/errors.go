@@ -24,6 +24,7 @@ var codes = [...]string{
 	mail.Moved:         "SYS/TEMP",
 	mail.Conflict:      "IN-USE",
 	mail.Corrupt:       "SYS/TEMP",
+	mail.Full:          "SYS/TEMP",
 }
 
 // refusal is an -ERR of this package's own making.

@@ -34,6 +34,7 @@ var codes = map[mail.Kind]answer{
 	mail.NoPermission:  {550, "5.7.1", ""},
 	mail.BadInput:      {554, "5.6.0", ""},
 	mail.Loop:          {554, "5.4.6", ""},
+	mail.Full:          {452, "4.3.1", ""},
 }
 
 // answerTo says err aloud, or hides it behind a reference. Kinds without a row are transient.
@@ -53,7 +54,9 @@ func (s *session) answerTo(err error) answer {
 			a = codes[mail.Internal]
 		}
 		a.text = e.Text
-		if e.Err != nil {
+		if e.Kind == mail.Full {
+			s.cfg.Log.Error("no room", "session", s.id, "err", e.Err)
+		} else if e.Err != nil {
 			s.cfg.Log.Debug("refused", "session", s.id, "text", e.Text, "err", e.Err)
 		}
 		return a

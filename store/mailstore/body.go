@@ -136,8 +136,8 @@ func (w *BodyWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if err := w.spill(p); err != nil {
-		w.err = err
-		return 0, err
+		w.err = spacious(err)
+		return 0, w.err
 	}
 	return len(p), nil
 }
@@ -182,7 +182,7 @@ func (w *BodyWriter) Finish() (*Body, error) {
 	}
 	if err != nil {
 		w.Abort()
-		return nil, err
+		return nil, spacious(err)
 	}
 	if b.ref != "" {
 		w.s.bodies.hold(b.ref)

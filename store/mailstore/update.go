@@ -84,7 +84,7 @@ func (s *Store) Update(ctx context.Context, t Ticket, fn func(*Tx) error) error 
 		u := &update{s: s, ticket: t, fn: fn}
 		err := s.db.Update(ctx, u.run, u.committed)
 		if !errors.Is(err, errStale) || try == maxRetries {
-			return err
+			return spacious(err)
 		}
 	}
 }

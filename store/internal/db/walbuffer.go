@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
@@ -120,6 +121,9 @@ func (w *walBuffer) flush() error {
 		return nil
 	}
 	_, err := w.File.WriteAt(w.buf, w.off)
+	if Full(err) {
+		err = sqlite3.FULL // without this SQLite calls it an I/O error, see Full
+	}
 	w.off, w.buf = 0, w.buf[:0]
 	if cap(w.buf) > walKeepBuf {
 		w.buf = nil
