@@ -2,8 +2,10 @@
 # beside.sh PEER [PARTS]   PEER: dovecot | cyrus | none
 # Measures Bahnpost beside a peer in the same run with the load harness that
 # lies beside the repository (../shared/bench): the same line of suite.sh for
-# one and the other in turn. Results: $OUT/*.json, and a table on standard output.
-# Root, Debian. Nothing else should run on the machine meanwhile.
+# one and the other in turn. Results: $WORK/bench/out/*.json, and a table on standard output.
+# The peer comes from Debian: run the harness's peers/install.sh once, as root. FILL=n: messages delivered beforehand
+# [20000]; R=n: runs a figure [3]; WORK: where everything is kept [/var/tmp/bahnpost-bench]; OFFSET: of our ports [9000].
+# Nothing else should run on the machine meanwhile.
 set -eu
 here=$(cd "$(dirname "$0")/../.." && pwd)
 harness=${HARNESS:-$here/../shared/bench}
@@ -14,7 +16,7 @@ mkdir -p "$work"
 [ -x "$work/bench/mailbench" ] || { rm -rf "$work/bench"; cp -r "$harness" "$work/bench"; chmod -R u+w "$work/bench"; (cd "$work/bench" && go build -o mailbench .); }
 make -s -C "$here" build
 
-offset=9000
+offset=${OFFSET:-9000}
 imap=127.0.0.1:$((offset + 143)) pop=127.0.0.1:$((offset + 110)) lmtp=127.0.0.1:$((offset + 24))
 node=$work/node
 
@@ -32,21 +34,31 @@ start_bahnpost() {
 	for _ in $(seq 200); do curl -fs "http://127.0.0.1:$((offset + 80))/readyz" >/dev/null && break; sleep 0.05; done
 }
 stop_bahnpost() { kill "$(cat "$work/bahnpost.pid")" 2>/dev/null || true; wait 2>/dev/null || true; }
-trap stop_bahnpost EXIT
+stop_all() {
+	stop_bahnpost
+	[ "$peer" = none ] || (cd "$work/bench" && peers/"$peer".sh stop) || true
+}
+trap stop_all EXIT
 
 cd "$work/bench"
 mkdir -p /var/tmp/peers
 [ -e /var/tmp/peers/corpus.mbc ] || ./mailbench gen --out /var/tmp/peers/corpus.mbc
-prefill() { # the 100,000 messages of the big parts, once
-	[ -e "$work/$1.filled" ] && return
-	./mailbench imap-append --addr "$2" --populate --count 100000 --users 1 --user-base 9000 --mailbox Big --create --conc 1 >/dev/null
-	./mailbench lmtp --addr "$3" --conc 8 --count 20000 >/dev/null
-	touch "$work/$1.filled"
+prefill() { # once: mail for the readers, and for part big a mailbox of 100,000
+	if [[ ,$parts, == *,big,* && ! -e $work/$1.big ]]; then
+		./mailbench imap-append --addr "$2" --populate --count 100000 --users 1 --user-base 9000 --mailbox Big --create --conc 1 >/dev/null
+		touch "$work/$1.big"
+	fi
+	if [ ! -e "$work/$1.filled" ]; then
+		./mailbench lmtp --addr "$3" --conc 8 --count "${FILL:-20000}" >/dev/null
+		touch "$work/$1.filled"
+	fi
 }
 rm -f out/bahnpost.json out/peer.json
 case $peer in
 dovecot) peers/dovecot.sh start sdbox; pi=127.0.0.1:21143 pp=127.0.0.1:21110 pl=127.0.0.1:21024 pf=/var/tmp/peers/dovecot/run/master.pid ;;
-cyrus) peers/cyrus.sh start; pi=127.0.0.1:22143 pp=127.0.0.1:22110 pl=127.0.0.1:22024 pf=/var/tmp/peers/cyrus/master.pid ;;
+cyrus)
+	[ -e /var/tmp/peers/cyrus/sasldb2 ] || peers/cyrus.sh setup
+	peers/cyrus.sh start; pi=127.0.0.1:22143 pp=127.0.0.1:22110 pl=127.0.0.1:22024 pf=/var/tmp/peers/cyrus/master.pid ;;
 esac
 start_bahnpost
 prefill bahnpost $imap $lmtp
@@ -56,4 +68,3 @@ for part in ${parts//,/ }; do
 	[ "$peer" = none ] || R=${R:-3} ./suite.sh peer $pi $pp $pl $pf "$part"
 done
 ./mailbench summary out/bahnpost.json $([ "$peer" = none ] || echo out/peer.json)
-[ "$peer" = none ] || peers/"$peer".sh stop
