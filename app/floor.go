@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -81,8 +82,34 @@ type Offline struct {
 	f   *floor
 }
 
+// founded refuses a store that has lost its database: opening would make an
+// empty one, which answers for every address that it is unknown, for good.
+func founded(dir string) error {
+	path := filepath.Join(dir, storeDir, "mail.db")
+	fi, err := os.Stat(path)
+	if err == nil && fi.Size() > 0 {
+		return nil
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is not there or empty: is its file system mounted? Bring it back from the backup, with the bodies of the same instant; "+
+			"\"bahnpost init\" makes a new node in a new directory", path)
+	}
+	return err
+}
+
 // OpenOffline opens dir's store in this process.
 func OpenOffline(ctx context.Context, dir, version, commit string) (*Offline, error) {
+	if _, err := LoadConfig(dir); err != nil {
+		return nil, err
+	}
+	if err := founded(dir); err != nil {
+		return nil, err
+	}
+	return openOffline(ctx, dir, version, commit)
+}
+
+// openOffline is OpenOffline, and makes the store if there is none.
+func openOffline(ctx context.Context, dir, version, commit string) (*Offline, error) {
 	c, err := LoadConfig(dir)
 	if err != nil {
 		return nil, err
@@ -111,7 +138,7 @@ func FirstAccounts(ctx context.Context, dir, domain, address string) (password s
 	if err != nil {
 		return "", err
 	}
-	o, err := OpenOffline(ctx, dir, "", "")
+	o, err := openOffline(ctx, dir, "", "")
 	if err != nil {
 		return "", err
 	}

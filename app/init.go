@@ -96,7 +96,24 @@ func WriteInit(dir string, o InitOptions) error {
 	if err := writeSelfSigned(filepath.Join(dir, "tls"), o.Hostname, o.Loopback); err != nil {
 		return err
 	}
-	return os.WriteFile(path, b.Bytes(), 0o640)
+	return writeDurable(path, b.Bytes(), 0o640)
+}
+
+// writeDurable writes a new file that a power cut does not leave empty.
+func writeDurable(path string, b []byte, mode fs.FileMode) error {
+	if err := os.WriteFile(path, b, mode); err != nil {
+		return err
+	}
+	for _, p := range []string{path, filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
+		f, err := os.Open(p)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // selfSignedFor is how long the first certificate lasts: long enough to be
@@ -137,8 +154,8 @@ func writeSelfSigned(dir, hostname string, loopback bool) error {
 		return err
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
-		os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: priv}), 0o600))
+		writeDurable(filepath.Join(dir, "cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
+		writeDurable(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: priv}), 0o600))
 }
 
 // NewPassword returns a random password of 20 letters and digits (over 100 bits).

@@ -154,8 +154,11 @@ func problem(l admin.CheckLine) string {
 		where = append(where, fmt.Sprintf("uid %d", l.UID))
 	}
 	text := l.Problem
-	if l.Fatal {
+	switch {
+	case l.Fatal:
 		text = "FATAL: " + text
+	case l.Note:
+		text = "note: " + text + "; it goes by itself"
 	}
 	if len(where) == 0 {
 		return text

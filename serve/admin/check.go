@@ -18,6 +18,7 @@ type CheckLine struct {
 	Mailbox int64          `json:"mailbox,omitempty"`
 	UID     uint32         `json:"uid,omitempty"`
 	Fatal   bool           `json:"fatal,omitempty"`
+	Note    bool           `json:"note,omitempty"` // not counted as a problem
 
 	CheckedSoFar int64 `json:"checked_so_far,omitempty"`
 	Total        int64 `json:"total,omitempty"`
@@ -62,9 +63,11 @@ func (a *API) check(w http.ResponseWriter, r *http.Request) (any, error) {
 			_, refusal := a.refusal(r, err)
 			p = mailstore.Problem{Text: "the check itself failed: " + refusal.Error, Fatal: true}
 		}
-		problems++
+		if !p.Note {
+			problems++
+		}
 		acc, _ := a.cfg.Directory.Account(r.Context(), p.Account) // none: no address
-		say(CheckLine{Problem: p.Text, Account: p.Account, Address: acc.Address.String(), Mailbox: int64(p.Mailbox), UID: uint32(p.UID), Fatal: p.Fatal})
+		say(CheckLine{Problem: p.Text, Account: p.Account, Address: acc.Address.String(), Mailbox: int64(p.Mailbox), UID: uint32(p.UID), Fatal: p.Fatal, Note: p.Note})
 	}
 	problems += a.checkAccounts(r, say)
 	say(CheckLine{Done: true, CheckSum: &CheckSum{Problems: problems, Checked: max(checked, total)}})

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"bahnpost/mail"
 	"bahnpost/store/blob"
@@ -365,7 +366,9 @@ func (c *checker) orphans() error {
 			return err
 		}
 		if !ok {
-			c.bad(Problem{}, "stored body %s (%d octets) belongs to no message", e.Ref, e.Size)
+			// A crash or a full disk leaves such bodies (law 3: a body without a row is garbage); what no sweep takes is a fault.
+			young := time.Since(e.Time) < 2*sweepAge
+			c.bad(Problem{Note: young}, "stored body %s (%d octets) belongs to no message", e.Ref, e.Size)
 		}
 	}
 	return nil

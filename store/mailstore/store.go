@@ -317,6 +317,7 @@ type Problem struct {
 	UID     UID
 	Text    string
 	Fatal   bool // data lost or wrong, not only waste
+	Note    bool // no fault: it goes by itself
 }
 
 // CheckOptions chooses how deep Check looks.

@@ -53,7 +53,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		"flipped octet":  {inPack(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "checksum"},
 		"truncated pack": {inPack(func(b []byte) []byte { return b[:len(b)/2] }), "beyond the end of pack"},
 		"database page":  {inFile("mail.db", func(b []byte) []byte { copy(b[3*4096:], make([]byte, 4*4096)); return b }), "malformed"},
-		"no database":    {inFile("mail.db", func(b []byte) []byte { return b[:0] }), "belongs to no message"},
+		"no database":    {inFile("mail.db", func(b []byte) []byte { return b[:0] }), "Bring it back from the backup"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
