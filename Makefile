@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## build bin/bahnpost, one static binary
@@ -40,7 +40,7 @@ fuzz: ## each fuzz target for FUZZTIME (default 20s)
 	@test/fuzz.sh $${FUZZTIME:-20s}
 
 .PHONY: talk
-talk: build ## type IMAP to an in-memory node and record a story
+talk: ## type IMAP to a node that lives as long as you talk, and record a story file
 	go run ./test/talk/repl
 
 .PHONY: walk
@@ -50,6 +50,10 @@ walk: ## the fault walk and kill -9 under load, long
 .PHONY: bench
 bench: ## Go benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchmem ./store/... ./wire/... ./serve/... ./home/...
+
+.PHONY: bench-peer
+bench-peer: ## Bahnpost beside PEER=dovecot, cyrus or none; PARTS=pop3,write (needs ../shared/bench, root)
+	test/bench/beside.sh $${PEER:-none} $${PARTS:-}
 
 .PHONY: clean
 clean: ## remove what build made (not bahnpost-data)
