@@ -19,8 +19,8 @@ type imported struct {
 
 // imports remembers which messages of an INBOX have such data. They are few or
 // none, they never change, and a new one always has a UID above all others
-// (mailstore.ImportedMessage), so each message is looked at once in the life
-// of the process, not at each login.
+// (mailstore.ImportedMessage), so each is read once in the life of the process,
+// not at each login. Messages without cost nothing.
 type imports struct {
 	mu   sync.Mutex
 	seen map[importsKey]*looked
@@ -61,7 +61,7 @@ func (x *imports) of(ctx context.Context, box *mailstore.Box, d *maildrop) (map[
 	if len(fresh) == 0 {
 		return known.list, nil
 	}
-	now, err := read(ctx, box, fresh, known)
+	now, err := read(ctx, box, fresh[len(fresh)-1].uid, known)
 	if err != nil {
 		return nil, err
 	}
@@ -71,25 +71,15 @@ func (x *imports) of(ctx context.Context, box *mailstore.Box, d *maildrop) (map[
 	return now.list, nil
 }
 
-// read looks at fresh messages.
-func read(ctx context.Context, box *mailstore.Box, fresh []msg, known *looked) (*looked, error) {
-	now := &looked{upto: fresh[len(fresh)-1].uid, list: known.list}
-	rows := make([]mailstore.Row, len(fresh))
-	for i, m := range fresh {
-		rows[i] = mailstore.Row{UID: m.uid, Message: m.id}
-	}
-	i, own := 0, false
-	for m, err := range box.Metas(ctx, rows) {
+// read adds to known what came since, up to a UID.
+func read(ctx context.Context, box *mailstore.Box, upto mailstore.UID, known *looked) (*looked, error) {
+	now := &looked{upto: upto, list: known.list}
+	own := false
+	for m, err := range box.Imported(ctx, known.upto) {
 		if err != nil {
 			return nil, err
 		}
-		for i < len(rows) && rows[i].Message != m.Message {
-			i++ // gone meanwhile
-		}
-		if i == len(rows) {
-			break
-		}
-		if m.UIDL == "" && m.Order == 0 {
+		if m.UID > upto { // came while we looked: it is of the next session
 			continue
 		}
 		if !own {
@@ -98,7 +88,7 @@ func read(ctx context.Context, box *mailstore.Box, fresh []msg, known *looked) (
 				now.list = make(map[mailstore.UID]imported)
 			}
 		}
-		now.list[rows[i].UID] = imported{cleanUIDL(m.UIDL), m.Order}
+		now.list[m.UID] = imported{cleanUIDL(m.UIDL), m.Order}
 	}
 	return now, nil
 }

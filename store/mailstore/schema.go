@@ -81,4 +81,6 @@ CREATE TABLE gone (
 	PRIMARY KEY (account_id, modseq, part)
 ) WITHOUT ROWID;
 CREATE TABLE gone_refs (ref TEXT PRIMARY KEY, at BIGINT NOT NULL) WITHOUT ROWID;
+`, `
+CREATE INDEX messages_imported ON messages (mailbox_id, id) WHERE uidl<>'' OR pop_order<>0;
 `}

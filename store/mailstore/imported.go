@@ -1,0 +1,54 @@
+package mailstore
+
+import (
+	"context"
+	"iter"
+
+	"bahnpost/store/internal/db"
+)
+
+// Imported is what a move brought along for POP3.
+type Imported struct {
+	UID   UID
+	UIDL  string // as the client knows it, "" if none
+	Order int64  // POP3 position, 0 if none
+}
+
+const (
+	sqlImported = `SELECT id, uid, uidl, pop_order FROM messages
+		WHERE mailbox_id=? AND id BETWEEN ? AND ? AND (uidl<>'' OR pop_order<>0) AND uid>? ORDER BY id LIMIT ?`
+
+	importedPage = 1000 // rows read under one snapshot
+)
+
+// Imported yields the messages with a UID above after that came with a POP3 UIDL or position, in no special order; what
+// was expunged lately may be among them. It costs nothing for all other messages. No snapshot is held while yielding.
+func (b *Box) Imported(ctx context.Context, after UID) iter.Seq2[Imported, error] {
+	return func(yield func(Imported, error) bool) {
+		page := make([]Imported, 0, 16)
+		for last, more := messageKey(b.account, 0), true; more; {
+			var next int64
+			err := b.s.db.View(ctx, func(c *db.Conn) error {
+				page, next = page[:0], last
+				for r, err := range c.Rows(sqlImported, db.Int(b.id), db.Int(last), db.Int(messageKey(b.account, maxMessageID)), db.Int(after), db.Int(importedPage)) {
+					if err != nil {
+						return err
+					}
+					next = r.Int(0) + 1
+					page = append(page, Imported{UID(r.Int(1)), r.Text(2), r.Int(3)})
+				}
+				return nil
+			})
+			if err != nil {
+				yield(Imported{}, err)
+				return
+			}
+			for _, m := range page {
+				if !yield(m, nil) {
+					return
+				}
+			}
+			last, more = next, len(page) == importedPage
+		}
+	}
+}
