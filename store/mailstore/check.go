@@ -328,20 +328,36 @@ func (c *checker) body(x *checkedBody) error {
 	return nil
 }
 
-// judge makes a problem of an error, unless the body has left meanwhile or the check was stopped.
+// judge makes a problem of an error for each message that has the body, unless it has left meanwhile or the check was stopped.
 func (c *checker) judge(x *checkedBody, err error) error {
 	if err == nil || c.ctx.Err() != nil {
 		return c.ctx.Err()
 	}
 	there := 0
+	var whose []Problem
 	viewErr := c.s.db.View(c.ctx, func(q *db.Conn) error {
-		_, err := q.Row(`SELECT 1 FROM bodies WHERE body_id=? AND ref=?`, db.Int(x.id), db.Text(string(x.b.ref))).Scan(&there)
-		return err
+		whose = nil
+		if _, err := q.Row(`SELECT 1 FROM bodies WHERE body_id=? AND ref=?`, db.Int(x.id), db.Text(string(x.b.ref))).Scan(&there); err != nil || there == 0 {
+			return err
+		}
+		for r, err := range q.Rows(`SELECT id>>32, mailbox_id, uid FROM messages WHERE body_id=? LIMIT 100`, db.Int(x.id)) {
+			if err != nil {
+				return err
+			}
+			whose = append(whose, Problem{Account: mail.AccountID(r.Int(0)), Mailbox: MailboxID(r.Int(1)), UID: UID(r.Int(2)), Fatal: true})
+		}
+		return nil
 	})
-	if viewErr == nil && there != 0 {
-		c.bad(Problem{Fatal: true}, "body %d: %v", x.id, err)
+	if viewErr != nil || there == 0 {
+		return viewErr
 	}
-	return viewErr
+	if whose == nil {
+		whose = []Problem{{Fatal: true}}
+	}
+	for _, p := range whose {
+		c.bad(p, "body %d: %v", x.id, err)
+	}
+	return nil
 }
 
 // orphans finds bodies that no row knows.
