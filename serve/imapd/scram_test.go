@@ -23,7 +23,10 @@ func (keyed) SCRAM(context.Context, string) (listen.SCRAMKeys, bool, error) {
 		return listen.SCRAMKeys{}, false, err
 	}
 	k := scram.KeyFactors{Salt: "0123456789abcdef", Iters: 4096}
-	sc := c.GetStoredCredentials(k)
+	sc, err := c.GetStoredCredentialsWithError(k)
+	if err != nil {
+		return listen.SCRAMKeys{}, false, err
+	}
 	return listen.SCRAMKeys{Account: 1, Address: mail.Address{Local: "alice", Domain: "example.org"},
 		Salt: []byte(k.Salt), Iterations: k.Iters, StoredKey: sc.StoredKey, ServerKey: sc.ServerKey}, true, nil
 }

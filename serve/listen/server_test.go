@@ -203,8 +203,7 @@ func TestPanicCostsOneSession(t *testing.T) {
 	var log logbook
 	s, addr := run(t, Config{Log: log.logger()}, Endpoint{Protocol: "imap", Handler: handle(func(ctx context.Context, c *Conn) {
 		fmt.Fprint(c, "hello\r\n")
-		var m map[string]int
-		m["x"] = 1
+		panic("a bug")
 	})})
 	for range 2 {
 		if got := readAll(t, dial(t, addr)); got != "hello\r\n" {

@@ -230,13 +230,6 @@ func (h *house) enter(name string) *client {
 	return c
 }
 
-func (c *client) starttls() {
-	c.t.Helper()
-	t := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true})
-	must(c.t, t.Handshake())
-	c.Conn, c.r = t, bufio.NewReader(t)
-}
-
 func (c *client) line() string {
 	c.t.Helper()
 	s, err := c.r.ReadString('\n')

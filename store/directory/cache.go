@@ -45,12 +45,6 @@ func (c *cache) onChange(fn func(mail.AccountID)) {
 	c.hear = append(c.hear, fn)
 }
 
-func (c *cache) now() uint64 {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.era
-}
-
 func (c *cache) byID(id mail.AccountID) (*entry, uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -81,7 +81,6 @@ func (a Argon2) weaker(stored string) bool {
 type argonHash struct {
 	cost      Argon2
 	salt, key []byte
-	passes    string
 }
 
 func parseArgon2(s string) (h argonHash, ok bool) {

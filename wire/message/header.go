@@ -258,7 +258,7 @@ func Fields(header []byte, yield func(name string, value, whole []byte) bool) {
 			continue
 		}
 		name := bytes.TrimRight(whole[:i], " \t")
-		if len(name) == 0 || bytes.HasPrefix(name, []byte("From ")) || bytes.IndexAny(name, "\r\n") >= 0 {
+		if len(name) == 0 || bytes.HasPrefix(name, []byte("From ")) || bytes.ContainsAny(name, "\r\n") {
 			continue
 		}
 		if !yield(string(name), whole[i+1:], whole) {

@@ -37,7 +37,7 @@ func nextMessageID(s string) (id, rest string) {
 
 // normalID is the id with quotes and white space removed; "" if it has no @ inside.
 func normalID(s string) string {
-	if strings.IndexAny(s, " \t\r\n\"(\\") >= 0 {
+	if strings.ContainsAny(s, " \t\r\n\"(\\") {
 		s = words(s, "")
 	}
 	at := strings.IndexByte(s, '@')

@@ -67,7 +67,7 @@ func TestDataEndings(t *testing.T) {
 }
 
 // slowData is the specification in its plainest form.
-func slowData(in []byte) (out []byte, refused error, used int, ok bool) {
+func slowData(in []byte) (out []byte, used int, ok bool, refused error) {
 	end := -1
 	if bytes.HasPrefix(in, []byte(".\r\n")) {
 		end = 0
@@ -75,7 +75,7 @@ func slowData(in []byte) (out []byte, refused error, used int, ok bool) {
 		end = i + 2
 	}
 	if end < 0 {
-		return nil, nil, 0, false
+		return nil, 0, false, nil
 	}
 	body := in[:end]
 	for i, c := range body {
@@ -87,7 +87,7 @@ func slowData(in []byte) (out []byte, refused error, used int, ok bool) {
 		}
 	}
 	body = bytes.ReplaceAll(append([]byte("\r\n"), body...), []byte("\r\n."), []byte("\r\n"))[2:]
-	return body, refused, end + 3, true
+	return body, end + 3, true, refused
 }
 
 func FuzzData(f *testing.F) {
@@ -96,7 +96,7 @@ func FuzzData(f *testing.F) {
 	}
 	f.Add([]byte(strings.Repeat("0123456789\r\n..\r\n", 20)+".\r\n"), uint8(70))
 	f.Fuzz(func(t *testing.T, in []byte, size uint8) {
-		want, refused, used, ok := slowData(in)
+		want, used, ok, refused := slowData(in)
 		var out bytes.Buffer
 		r := NewReader(bytes.NewReader(in), make([]byte, 64+int(size)))
 		n, got, err := r.Data(&out, 1<<20)

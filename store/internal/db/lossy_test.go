@@ -22,7 +22,6 @@ type lossyVFS struct {
 	dead  atomic.Bool
 
 	failSync, failWrite atomic.Int64 // counts down; the call that reaches 0 fails
-	tearing             bool
 }
 
 type lossyFile struct {
