@@ -17,8 +17,7 @@ func compress(s *session, d *imap.Decoder) error {
 	case alg != "DEFLATE":
 		return bad("compression algorithm is not known")
 	case s.deflate != nil:
-		s.cmd.code = "COMPRESSIONACTIVE"
-		return bad("COMPRESS is already active")
+		return no("COMPRESSIONACTIVE", "DEFLATE is active already")
 	}
 	s.tagged(verdict{word: "OK", text: "DEFLATE active"})
 	s.out.flush()

@@ -132,7 +132,7 @@ func TestCompressedTalk(t *testing.T) {
 				z := w.dialZ(t)
 				z.w = newFlushed(z, chunk)
 				z.send("c COMPRESS DEFLATE\r\n")
-				z.expect("c BAD [COMPRESSIONACTIVE]")
+				z.expect("c NO [COMPRESSIONACTIVE]")
 				z.send("d CAPABILITY\r\n")
 				if l := z.expect("* CAPABILITY"); strings.Contains(l, "COMPRESS=DEFLATE") {
 					t.Error("COMPRESS is announced although it is on")

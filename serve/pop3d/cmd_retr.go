@@ -2,6 +2,7 @@ package pop3d
 
 import (
 	"errors"
+	"math"
 	"strings"
 
 	"bahnpost/mail"
@@ -29,7 +30,11 @@ func top(s *session, arg string) error {
 	if err != nil {
 		return err
 	}
-	n, ok := number(strings.TrimLeft(lines, " "))
+	lines = strings.TrimLeft(lines, " ")
+	n, ok := number(lines)
+	if len(lines) > 9 && strings.Trim(lines, "0123456789") == "" { // RFC 1939 sets no bound: all of it
+		n, ok = math.MaxInt32, true
+	}
 	if !ok {
 		return refusal("number of lines is not a number")
 	}

@@ -15,6 +15,7 @@ const failCost = 4
 
 var errCancelled = &smtp.SyntaxError{Code: 501, Status: "5.7.0", Text: "authentication was cancelled"}
 var errBase64 = &smtp.SyntaxError{Code: 501, Status: "5.5.2", Text: "this is not base64"}
+var errMalformed = &smtp.SyntaxError{Code: 501, Status: "5.5.2", Text: "malformed authentication message"}
 
 // auth: AUTH SP mechanism [ SP initial-response ]. RFC 4954 §4.
 func auth(s *session, args string) {
@@ -85,6 +86,9 @@ func (s *session) exchange(mech, initial string, has bool) (listen.Login, error)
 	}
 	for {
 		challenge, done, err := x.Next(s.ctx, response)
+		if mail.KindOf(err) == mail.BadInput {
+			return listen.Login{}, errMalformed
+		}
 		if err != nil {
 			return listen.Login{}, err
 		}
