@@ -213,7 +213,7 @@ func TestPanicCostsOneSession(t *testing.T) {
 	for s.Stats()[0].Open != 0 {
 		runtime.Gosched()
 	}
-	if n := s.Stats()[0].Panics; n != 2 || !strings.Contains(log.String(), "nil map") {
+	if n := s.Stats()[0].Panics; n != 2 || !strings.Contains(log.String(), "a bug") {
 		t.Errorf("%d panics, log %s", n, log.String())
 	}
 }

@@ -3,7 +3,7 @@
 # Measures Bahnpost beside a peer in the same run with the load harness that
 # lies beside the repository (../shared/bench): the same line of suite.sh for
 # one and the other in turn. Results: $WORK/bench/out/*.json, and a table on standard output.
-# The peer comes from Debian: run the harness's peers/install.sh once, as root. FILL=n: messages delivered beforehand
+# The peer comes from Debian: run the harness's peers/install.sh once, as root (Cyrus also wants libpcre3). FILL=n: messages delivered beforehand
 # [20000]; R=n: runs a figure [3]; WORK: where everything is kept [/var/tmp/bahnpost-bench]; OFFSET: of our ports [9000].
 # Nothing else should run on the machine meanwhile.
 set -eu
