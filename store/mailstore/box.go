@@ -263,7 +263,7 @@ func (b *Box) Vanished(ctx context.Context, since ModSeq, known UIDSet) (gone UI
 	var floor ModSeq
 	err = b.s.db.View(ctx, func(c *db.Conn) error {
 		gone = nil
-		if _, err := c.Row(`SELECT log_floor FROM accounts WHERE account_id=?`, db.Int(b.account)).Scan(&floor); err != nil || since < floor {
+		if _, err := c.Row(sqlFloor, db.Int(b.account)).Scan(&floor); err != nil || since < floor {
 			return err
 		}
 		var err error

@@ -248,8 +248,8 @@ func (a *acct) wkeyword(k string) int {
 // checkKeywords refuses before anything is done.
 func (t *tx) checkKeywords(keywords []string) error {
 	fresh := 0
-	for _, k := range keywords {
-		if t.a.wkeyword(k) >= 0 {
+	for i, k := range keywords {
+		if t.a.wkeyword(k) >= 0 || slices.ContainsFunc(keywords[:i], func(x string) bool { return strings.EqualFold(x, k) }) {
 			continue
 		}
 		if !validKeyword(k) {

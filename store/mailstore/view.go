@@ -2,6 +2,7 @@ package mailstore
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"sort"
@@ -82,6 +83,13 @@ func (v *View) reread(ctx context.Context) error {
 	b.mu.RUnlock()
 	var gone UIDSet
 	err := b.s.db.View(ctx, func(c *db.Conn) (err error) {
+		var floor ModSeq
+		if _, err := c.Row(sqlFloor, db.Int(b.account)).Scan(&floor); err != nil {
+			return err
+		}
+		if floor > v.xmodseq {
+			return errForgotten
+		}
 		gone, err = expungedBetween(c, b.account, b.id, v.xmodseq, until)
 		return err
 	})
@@ -92,6 +100,12 @@ func (v *View) reread(ctx context.Context) error {
 	v.xpos, v.xmodseq = head, until
 	return nil
 }
+
+const sqlFloor = `SELECT log_floor FROM accounts WHERE account_id=?`
+
+// errForgotten: nobody asked this view for news while the history of them was trimmed (Config.ExpungeHistory: weeks). What
+// its client believes can't be told any more; it has to select the mailbox again.
+var errForgotten = errors.New("mailstore: expunges were forgotten before a view heard of them")
 
 // enter locks the box for reading with its rows loaded (if rows) and all expunges absorbed.
 func (v *View) enter(ctx context.Context, rows bool) error {

@@ -152,7 +152,8 @@ func (f *feed) take() (cs []Change, lost bool) {
 	return cs, lost
 }
 
-// Watch yields the changes of a after since: history first, then live, no gap, until ctx ends or the loop breaks.
+// Watch yields the changes of a after since: history first, then live, no gap, until ctx ends, the account is removed
+// (kind NoSuchAccount) or the loop breaks.
 //
 // In history a message that came and went again is not Added, only Expunged, and
 // changes of one mailbox and kind keep their own modseqs. If since lies before
@@ -174,6 +175,10 @@ func (s *Store) Watch(ctx context.Context, a mail.AccountID, since ModSeq) iter.
 			}
 			last := at
 			for _, c := range cs {
+				if c.Kind == MailboxDeleted && c.Mailbox == 0 { // removed said it
+					yield(Change{}, errNoAccount)
+					return
+				}
 				if c.ModSeq <= at {
 					continue
 				}
