@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,7 @@ func isRunning(dir string) bool {
 
 // doctorPorts tries each address: when the node runs it must answer, else it must be free.
 func doctorPorts(c *Config, running bool) (fs []Finding) {
+	var denied []string
 	for _, e := range c.Listen.endpoints() {
 		if running {
 			conn, err := net.DialTimeout("tcp", dialable(e.addr), 2*time.Second)
@@ -90,15 +92,21 @@ func doctorPorts(c *Config, running bool) (fs []Finding) {
 		case noSuchAddress(err):
 			fs = append(fs, Finding{Note, "port", fmt.Sprintf("%s: this machine has no address %s; it is left out", e.protocol, e.addr)})
 		case errors.Is(err, unix.EACCES):
-			fs = append(fs, Finding{Bad, "port", fmt.Sprintf("%s may not listen on %s: ports below 1024 need the capability CAP_NET_BIND_SERVICE (deploy/bahnpost.service has it)", e.protocol, e.addr)})
+			denied = append(denied, e.protocol+" on "+e.addr)
 		case errors.Is(err, unix.EADDRINUSE):
 			fs = append(fs, Finding{Bad, "port", fmt.Sprintf("%s: another program listens on %s; find it with: ss -ltnp", e.protocol, e.addr)})
 		default:
 			fs = append(fs, Finding{Bad, "port", fmt.Sprintf("%s can't listen on %s: %v", e.protocol, e.addr, err)})
 		}
 	}
+	if denied != nil { // the unit can, so it is no illness of the node
+		fs = append(fs, Finding{Note, "port", fmt.Sprintf("this user may not listen on ports below 1024 (%s): "+lowPorts, strings.Join(denied, ", "))})
+	}
 	return fs
 }
+
+// lowPorts is what helps where a port below 1024 is refused.
+const lowPorts = "it needs the capability CAP_NET_BIND_SERVICE, which deploy/bahnpost.service gives, or other ports ([listen] port_offset)"
 
 // dialable turns a wildcard listening address into one that can be called.
 func dialable(addr string) string {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -145,6 +146,8 @@ func (n *Node) bind(handlers map[string]listen.Handler) error {
 		case noSuchAddress(err):
 			skipped = append(skipped, err)
 			n.log.Warn("address left out", "protocol", e.protocol, "addr", e.addr, "err", err)
+		case errors.Is(err, fs.ErrPermission):
+			return fmt.Errorf("%s: %w; "+lowPorts, e.protocol, err)
 		default:
 			return fmt.Errorf("%s: %w", e.protocol, err)
 		}
