@@ -5,6 +5,7 @@ import (
 
 	"bahnpost/flow/intake"
 	"bahnpost/home"
+	"bahnpost/home/cell"
 	"bahnpost/mail"
 	"bahnpost/serve/listen"
 	"bahnpost/store/directory"
@@ -38,8 +39,20 @@ func (d doorway) Deliver(ctx context.Context, env *mail.Envelope, body intake.Bo
 	return d.Door.Deliver(ctx, env, body, home.Epoch(epoch))
 }
 
-// accounts shows the gate the directory; only the type of SCRAM keys differs.
-type accounts struct{ *directory.Directory }
+// accounts shows the gate the directory; the type of SCRAM keys differs, and who
+// logs in to an account of this cell finds it furnished.
+type accounts struct {
+	*directory.Directory
+	cell *cell.Local
+}
+
+func (a accounts) Placement(ctx context.Context, id mail.AccountID) (home.Placement, error) {
+	p, err := a.Directory.Placement(ctx, id)
+	if err == nil && p.Home == home.Local {
+		err = a.cell.Furnish(ctx, id, p.Epoch)
+	}
+	return p, err
+}
 
 func (a accounts) SCRAM(ctx context.Context, login string) (listen.SCRAMKeys, bool, error) {
 	k, ok, err := a.Directory.SCRAM(ctx, login)

@@ -105,12 +105,12 @@ func (n *Node) openDoors(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	n.gate = listen.NewGate(accounts{f.directory}, listen.GateConfig{
+	local := cell.New(f.mailstore, f.directory, cell.Config{Hostname: c.Node.Hostname, IgnoreDetails: !c.Mail.DetailToMailbox})
+	n.gate = listen.NewGate(accounts{f.directory, local}, listen.GateConfig{
 		CacheFor: c.Login.CacheFor.D(), HashConcurrency: c.Login.HashConcurrency,
 		FailuresPerAccount: c.Login.FailuresPerAccount, FailuresPerIP: c.Login.FailuresPerIP, Window: c.Login.FailureWindow.D(),
 		FakeSecret: secret, Log: n.log,
 	})
-	local := cell.New(f.mailstore, f.directory, cell.Config{Hostname: c.Node.Hostname, IgnoreDetails: !c.Mail.DetailToMailbox})
 	router := home.NewRouter(f.directory, map[home.ID]home.Door{home.Local: local})
 	in := intake.New(intake.Config{Hostname: c.Node.Hostname, AnySender: !c.Mail.OwnSenderOnly, IgnoreDeliveredTo: !c.Mail.DeliveredToLoop}, resolver{f.directory}, local, doors{router})
 

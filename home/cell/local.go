@@ -81,6 +81,17 @@ func (l *Local) Room(ctx context.Context, a mail.AccountID, size int64) error {
 
 var errQuota = &mail.Error{Kind: mail.OverQuota, Text: "mailbox is full"}
 
+// Furnish sees to it that the account has its mailboxes in the store. Who makes
+// accounts tells the directory first; if that was cut off, the first login or
+// delivery goes on.
+func (l *Local) Furnish(ctx context.Context, a mail.AccountID, epoch home.Epoch) error {
+	acc, err := l.store.Account(ctx, a)
+	if err == nil && acc.ModSeq > 0 || err != nil && !unfurnished(err) {
+		return err
+	}
+	return l.ensure(ctx, a, epoch)
+}
+
 // ensure makes the account in the store if only the directory knows it.
 func (l *Local) ensure(ctx context.Context, a mail.AccountID, epoch home.Epoch) error {
 	acc, err := l.dir.Account(ctx, a)

@@ -194,8 +194,8 @@ func (a *API) setPassword(w http.ResponseWriter, r *http.Request) (any, error) {
 	return done{true}, nil
 }
 
-// removeAccount makes the account unknown first, then deletes its mail: a
-// crash between leaves mail without an account, which "check" reports and a second remove sweeps.
+// removeAccount makes the account unknown first, then deletes its mail. A crash
+// meanwhile: the mail store goes on at the next start.
 func (a *API) removeAccount(_ http.ResponseWriter, r *http.Request) (any, error) {
 	acc, err := a.find(r)
 	if err != nil {

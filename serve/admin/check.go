@@ -80,7 +80,9 @@ func (a *API) checkAccounts(r *http.Request, say func(CheckLine)) (problems int)
 		if err == nil {
 			_, err = a.cfg.Mailstore.Account(r.Context(), acc.ID)
 		}
-		if err != nil {
+		if mail.KindOf(err) == mail.NoSuchAccount { // its making was cut off
+			say(CheckLine{Problem: acc.Address.String() + " has no mailboxes until its first login or delivery", Account: acc.ID, Note: true})
+		} else if err != nil {
 			problems++
 			say(CheckLine{Problem: acc.Address.String() + " has no mailboxes: " + err.Error(), Account: acc.ID, Fatal: true})
 		}

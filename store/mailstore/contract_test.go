@@ -15,6 +15,7 @@ import (
 
 	"bahnpost/home"
 	"bahnpost/mail"
+	"bahnpost/store/internal/db"
 )
 
 func wantKind(t *testing.T, err error, k mail.Kind) {
@@ -119,6 +120,25 @@ func TestRemoveAccount(t *testing.T) {
 		t.Errorf("%d bodies left", n)
 	}
 	s.clean()
+}
+
+// A removal that was cut off goes on when the store runs again.
+func TestRemovalIsResumed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{BlobGrace: -1})
+	ctx := t.Context()
+	tk := s.account(2, Quota{})
+	s.append(tk, s.box(2, Inbox).ID, text(1), 0)
+	if err := s.db.Update(ctx, func(x *db.Tx) error { _, err := x.Exec(`UPDATE accounts SET removed=1`); return err }, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.resumeRemovals(ctx)
+	for _, table := range []string{"accounts", "messages", "msgidx", "mailboxes"} {
+		n := -1
+		if err := s.db.View(ctx, func(c *db.Conn) error { _, err := c.Row("SELECT COUNT(*) FROM " + table).Scan(&n); return err }); err != nil || n != 0 {
+			t.Errorf("%s: %d rows left, %v", table, n, err)
+		}
+	}
 }
 
 func TestNames(t *testing.T) {

@@ -40,6 +40,7 @@ func (s *Store) Run(ctx context.Context) error {
 		wg.Go(func() { s.every(ctx, s.cfg.CompactEvery, "compact bodies", s.compact) })
 		wg.Go(func() { s.every(ctx, s.cfg.SweepEvery, "sweep bodies", s.sweep) })
 	}
+	wg.Go(func() { s.resumeRemovals(ctx) })
 	err := s.runIndexer(ctx)
 	wg.Wait()
 	return err

@@ -140,6 +140,29 @@ func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID) error {
 	}, nil)
 }
 
+// resumeRemovals goes on with accounts whose removal was cut off.
+func (s *Store) resumeRemovals(ctx context.Context) {
+	var left []mail.AccountID
+	err := s.db.View(ctx, func(c *db.Conn) error {
+		left = nil
+		for r, err := range c.Rows(`SELECT account_id FROM accounts WHERE removed=1`) {
+			if err != nil {
+				return err
+			}
+			left = append(left, mail.AccountID(r.Int(0)))
+		}
+		return nil
+	})
+	for _, a := range left {
+		if err == nil {
+			err = s.RemoveAccount(ctx, a)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.cfg.Log.Error("mailstore: cannot go on with a removal", "err", err)
+	}
+}
+
 // repeat runs step in transactions of its own until it has nothing left.
 func (s *Store) repeat(ctx context.Context, step func(*db.Tx) (int, error)) error {
 	for {
