@@ -230,13 +230,13 @@ func readable(t *testing.T, w *town.Town, c *wire, n int) {
 // TestPowerCutOnDisk: the machine loses power under load (ext4 is cut off, what was not synced is gone).
 // After the journal's recovery everything acknowledged is there, once, and the check is clean.
 func TestPowerCutOnDisk(t *testing.T) {
-	d := newDisk(t, pick(200, 1000))
+	d := newDisk(t, pick(600, 3000))
 	w := town.NewIn(t, filepath.Join(d.dir, "node"))
 	people(w, 4)
 	acked := map[string]string{} // token → user
 	for round := range pick(3, 15) {
 		w.Serve()
-		powerLoad(t, d, w, round, acked)
+		underLoad(t, w, round, acked, d.cut)
 		w.Kill()
 		if out, err := exec.Command("umount", d.dir).CombinedOutput(); err != nil {
 			t.Fatalf("umount: %v %s", err, out)
@@ -245,6 +245,12 @@ func TestPowerCutOnDisk(t *testing.T) {
 		clean(t, w)
 	}
 	w.Serve()
+	allThere(t, w, acked)
+}
+
+// allThere wants each acknowledged token once, at its user.
+func allThere(t *testing.T, w *town.Town, acked map[string]string) {
+	t.Helper()
 	have := map[string]int{}
 	for i := range 4 {
 		user := fmt.Sprintf("u%d", i)
@@ -253,6 +259,7 @@ func TestPowerCutOnDisk(t *testing.T) {
 		for _, m := range subject.FindAllStringSubmatch(c.ok(t, "FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]"), -1) {
 			have[user+" "+m[1]]++
 		}
+		c.ok(t, "FETCH 1:* BODY.PEEK[]")
 	}
 	for token, user := range acked {
 		if n := have[user+" "+token]; n != 1 {
@@ -264,8 +271,8 @@ func TestPowerCutOnDisk(t *testing.T) {
 
 var subject = regexp.MustCompile(`Subject: (\S+)`)
 
-// powerLoad delivers from several connections until the power goes.
-func powerLoad(t *testing.T, d *disk, w *town.Town, round int, acked map[string]string) {
+// underLoad delivers from several connections until end has ended the node or its disk.
+func underLoad(t *testing.T, w *town.Town, round int, acked map[string]string, end func()) {
 	t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -279,25 +286,25 @@ func powerLoad(t *testing.T, d *disk, w *town.Town, round int, acked map[string]
 			defer c.Close()
 			for n := 0; n < 2000; n++ {
 				token := fmt.Sprintf("r%d-c%d-n%d", round, i, n)
-				rs, err := c.Deliver(noise(token, []int{300, 9000, 100_000}[n%3]), user+"@"+town.Domain)
+				rs, err := c.Deliver(noise(token, []int{300, 9000, 100_000, 1_600_000}[n%4]), user+"@"+town.Domain)
 				if err != nil {
 					return
 				}
-				if strings.HasPrefix(rs[0], "250") {
+				switch {
+				case strings.HasPrefix(rs[0], "250"):
 					mu.Lock()
 					acked[token] = user
 					mu.Unlock()
-				} else if !strings.HasPrefix(rs[0], "4") {
-					t.Errorf("on a broken disk: %s", rs[0])
-				}
-				if strings.HasPrefix(rs[0], "4") {
+				case strings.HasPrefix(rs[0], "4"):
 					return
+				default:
+					t.Errorf("on a broken disk: %s", rs[0])
 				}
 			}
 		})
 	}
 	<-time.After(700 * time.Millisecond)
-	d.cut()
+	end()
 	wg.Wait()
 }
 
@@ -325,6 +332,36 @@ func TestDiskGone(t *testing.T) {
 			refusal(t, cmd, err)
 		}
 	}
+}
+
+// TestReadOnlyDisk: the kernel has made the file system read-only after an error. Reading goes on, writing is put off.
+func TestReadOnlyDisk(t *testing.T) {
+	d := newDisk(t, 64)
+	w := town.NewIn(t, filepath.Join(d.dir, "node"))
+	people(w, 1)
+	w.Serve()
+	l, c := lmtp(t, w), imap(t, w, "u0")
+	for range 5 {
+		l.deliver(t, "u0", noise("before", 50_000))
+	}
+	readable(t, w, c, 5)
+	if out, err := exec.Command("mount", "-o", "remount,abort", d.dir).CombinedOutput(); err != nil {
+		t.Skipf("this file system can't be made read-only under its users: %v %s", err, out)
+	}
+	for _, size := range []int{300, 50_000, 3_000_000} {
+		if r := l.deliver(t, "u0", noise("gone", size)); !strings.HasPrefix(r, "4") {
+			t.Errorf("on a read-only disk: %s", r)
+		}
+	}
+	for _, cmd := range []string{`STORE 1 +FLAGS (x)`, `CREATE y`, `APPEND INBOX {11+}` + "\r\nSubject: x\r\n"} {
+		if _, err := c.do("%s", cmd); err == nil {
+			t.Errorf("%s was acknowledged on a read-only disk", cmd)
+		} else {
+			refusal(t, cmd, err)
+		}
+	}
+	readable(t, w, c, 5)
+	readable(t, w, imap(t, w, "u0"), 5)
 }
 
 // packs lists the pack files of a node.
