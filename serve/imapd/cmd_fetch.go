@@ -100,7 +100,7 @@ func (s *session) plan(p *fetchPlan) error {
 			continue
 		case imap.ItemFlags:
 			p.hasFlag = true
-		case imap.ItemEnvelope, imap.ItemBody, imap.ItemBodyStructure, imap.ItemPreview, imap.ItemThreadID:
+		case imap.ItemEnvelope, imap.ItemBody, imap.ItemBodyStructure, imap.ItemPreview, imap.ItemThreadID, imap.ItemEmailID:
 			p.meta = true
 		case imap.ItemSection, imap.ItemBinary, imap.ItemBinarySize, imap.ItemRFC822, imap.ItemRFC822Header, imap.ItemRFC822Text:
 			p.body = true
@@ -202,7 +202,7 @@ func (s *session) appendRowItems(b []byte, p *fetchPlan, e *mailstore.Entry) []b
 
 func rowItem(k imap.ItemKind) bool {
 	switch k {
-	case imap.ItemFlags, imap.ItemSize, imap.ItemInternalDate, imap.ItemSaveDate, imap.ItemEmailID:
+	case imap.ItemFlags, imap.ItemSize, imap.ItemInternalDate, imap.ItemSaveDate:
 		return true
 	}
 	return false
@@ -221,8 +221,6 @@ func (p *fetchPlan) appendRowItem(b []byte, k imap.ItemKind, r *mailstore.Row) [
 			return append(b, "SAVEDATE NIL"...)
 		}
 		return imap.AppendDateTime(append(b, "SAVEDATE "...), r.Saved, 0)
-	case imap.ItemEmailID: // RFC 8474 §5.3
-		return append(appendEmailID(append(b, "EMAILID ("...), r.Message), ')')
 	}
 	return b
 }

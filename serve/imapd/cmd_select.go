@@ -135,8 +135,8 @@ func (s *session) sayOpened(asked string) {
 	b := imap.AppendUint(append(s.out.b, "* "...), m.view.Count())
 	b = append(b, " EXISTS\r\n"...)
 	if !s.has(rev2) {
-		b = append(b, "* 0 RECENT\r\n"...) // RFC 9051 §2.3.2: nothing is recent any more
-		if n := s.firstUnseen(); n > 0 && !s.has(uidOnly) { // RFC 9586 §3: no message numbers
+		b = append(b, "* 0 RECENT\r\n"...) // RFC 9051 §2.3.2
+		if n := s.firstUnseen(); n > 0 && !s.has(uidOnly) {
 			b = append(imap.AppendUint(append(b, "* OK [UNSEEN "...), n), "] first unseen\r\n"...)
 		}
 	}

@@ -173,6 +173,8 @@ func (p *fetchPlan) appendMetaItem(b []byte, it *imap.FetchItem, m *mailstore.Me
 		return b, true
 	case imap.ItemPreview: // RFC 8970 §3: ours is made at arrival, so LAZY never needs NIL
 		return appendPreview(append(b, "PREVIEW "...), m.Summary), true
+	case imap.ItemEmailID: // RFC 8474 §5.1
+		return append(appendEmailID(append(b, "EMAILID ("...), m.Email), ')'), true
 	case imap.ItemThreadID: // RFC 8474 §5.2
 		if m.Thread == 0 {
 			return append(b, "THREADID NIL"...), true

@@ -35,7 +35,7 @@ func (q *querier) query(k *imap.SearchKey, fuzzy bool) (*mailstore.Query, error)
 	case imap.KeyHeader, imap.KeyBody, imap.KeyText:
 		return q.text(k, fuzzy)
 	case imap.KeyEmailID, imap.KeyThreadID:
-		return objectQuery(k), nil
+		return q.object(k)
 	}
 	return q.plain(k), nil
 }
@@ -119,8 +119,9 @@ func systemFlag(name string) mailstore.Flags {
 	return mailstore.Seen
 }
 
-// objectQuery maps EMAILID and THREADID (RFC 8474 §6). An id that we never gave out matches nothing.
-func objectQuery(k *imap.SearchKey) *mailstore.Query {
+// object maps EMAILID and THREADID (RFC 8474 §6). An id that we never gave out
+// matches nothing; EMAILID matches copies too.
+func (q *querier) object(k *imap.SearchKey) (*mailstore.Query, error) {
 	op, prefix := mailstore.QMessage, "M"
 	if k.Op == imap.KeyThreadID {
 		op, prefix = mailstore.QThread, "T"
@@ -128,9 +129,17 @@ func objectQuery(k *imap.SearchKey) *mailstore.Query {
 	rest, ok := strings.CutPrefix(k.Text, prefix)
 	n, err := strconv.ParseInt(rest, 10, 64)
 	if !ok || err != nil || n <= 0 || strconv.FormatInt(n, 10) != rest {
-		return nothing()
+		return nothing(), nil
 	}
-	return &mailstore.Query{Op: op, Number: n}
+	if op == mailstore.QThread {
+		return &mailstore.Query{Op: op, Number: n}, nil
+	}
+	same, err := q.view.Box().SameEmail(q.ctx, mailstore.MessageID(n))
+	out := &mailstore.Query{Op: mailstore.QOr}
+	for _, m := range same {
+		out.Subs = append(out.Subs, &mailstore.Query{Op: op, Number: int64(m)})
+	}
+	return out, err
 }
 
 // text maps the keys that look at text.

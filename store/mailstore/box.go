@@ -307,8 +307,8 @@ func expungedBetween(c *db.Conn, a mail.AccountID, m MailboxID, after, until Mod
 }
 
 const (
-	sqlMeta      = `SELECT id, thread_id, pop_order, uidl, LENGTH(prefix), summary FROM messages WHERE id=?`
-	sqlMetaRange = `SELECT id, thread_id, pop_order, uidl, LENGTH(prefix), summary FROM messages WHERE id BETWEEN ? AND ?`
+	sqlMeta      = `SELECT id, thread_id, pop_order, uidl, LENGTH(prefix), summary, origin FROM messages WHERE id=?`
+	sqlMetaRange = `SELECT id, thread_id, pop_order, uidl, LENGTH(prefix), summary, origin FROM messages WHERE id BETWEEN ? AND ?`
 
 	metaStride = 256 // messages read under one snapshot: a slow client holds none
 	maxSparse  = 4   // a range is read through if it holds at most so many times the messages wanted
@@ -391,6 +391,9 @@ func (m *metaBatch) one(c *db.Conn, i int, key int64) error {
 func (m *metaBatch) take(i int, q *db.Row) {
 	m.found[i] = true
 	m.metas[i] = Meta{Message: MessageID(q.Int(0) & maxMessageID), Thread: ThreadID(q.Int(1)), Order: q.Int(2), UIDL: q.Text(3), Prefix: int(q.Int(4))}
+	if m.metas[i].Email = m.metas[i].Message; q.Int(6) != 0 {
+		m.metas[i].Email = MessageID(q.Int(6) & maxMessageID)
+	}
 	at := len(m.buf)
 	m.buf = append(m.buf, q.RawBytes(5)...)
 	m.spans[i] = [2]int{at, len(m.buf)}

@@ -26,11 +26,12 @@ const (
 	fromSparse   = ` FROM (SELECT *, ROW_NUMBER() OVER (ORDER BY uid)-1 AS n FROM msgidx WHERE account_id=?1 AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4) x`
 	whereDense   = ` WHERE id BETWEEN (?1<<32|?9) AND (?1<<32|?10) AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4`
 	whereSparse  = ` WHERE messages.id=(?1<<32|x.msg_id)`
-	copyMessages = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary) SELECT `
+	copyMessages = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary, origin) SELECT `
+	copyOrigin   = `CASE origin WHEN 0 THEN messages.id ELSE origin END`
 	copyIndex    = `INSERT INTO msgidx (account_id, mailbox_id, uid, msg_id, modseq, flags, size, idate, sdate, added, kw_more) SELECT ?1, ?5, `
 
-	sqlCopyDense       = copyMessages + `(?1<<32|?11)+uid-?3, ?5, ?6+uid-?3, thread_id, body_id, 0, '', prefix, summary FROM messages` + whereDense
-	sqlCopySparse      = copyMessages + `(?1<<32|?11)+x.n, ?5, ?6+x.n, thread_id, body_id, 0, '', prefix, summary` + fromSparse + ` JOIN messages ON messages.id=(?1<<32|x.msg_id)`
+	sqlCopyDense       = copyMessages + `(?1<<32|?11)+uid-?3, ?5, ?6+uid-?3, thread_id, body_id, 0, '', prefix, summary, ` + copyOrigin + ` FROM messages` + whereDense
+	sqlCopySparse      = copyMessages + `(?1<<32|?11)+x.n, ?5, ?6+x.n, thread_id, body_id, 0, '', prefix, summary, ` + copyOrigin + fromSparse + ` JOIN messages ON messages.id=(?1<<32|x.msg_id)`
 	sqlCopyIndexDense  = copyIndex + `?6+x.n, ?11+x.n, ?7, flags, size, idate, ?8, ?7, kw_more` + fromDense
 	sqlCopyIndexSparse = copyIndex + `?6+x.n, ?11+x.n, ?7, flags, size, idate, ?8, ?7, kw_more` + fromSparse
 	sqlMoveDense       = `UPDATE messages SET mailbox_id=?5, uid=?6+uid-?3, pop_order=0, uidl=''` + whereDense

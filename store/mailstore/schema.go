@@ -11,6 +11,8 @@ import "bahnpost/store/internal/db"
 // leaf, a WITHOUT ROWID table only 1 KB: a summary would spill into overflow
 // pages, one more page written per delivery and two more read per FETCH.
 //
+// messages.origin is the id of what a message is a copy of, 0 if of none; a copy of a copy has the same (RFC 8474 §5.1).
+//
 // thread_ref knows the conversations by hashes of message id and subject; threads.go says how its rows end.
 //
 // msgidx is slim: the only table that a mailbox open reads. added is the modseq
@@ -83,4 +85,7 @@ CREATE TABLE gone (
 CREATE TABLE gone_refs (ref TEXT PRIMARY KEY, at BIGINT NOT NULL) WITHOUT ROWID;
 `, `
 CREATE INDEX messages_imported ON messages (mailbox_id, id) WHERE uidl<>'' OR pop_order<>0;
+`, `
+ALTER TABLE messages ADD COLUMN origin BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX messages_origin ON messages (origin) WHERE origin<>0;
 `}

@@ -11,7 +11,8 @@ import (
 // MailboxID names a mailbox within its account, for ever (RFC 8474 MAILBOXID). Zero is none.
 type MailboxID int64
 
-// MessageID names a message within its account (RFC 8474 EMAILID); a copy is a new one, a move keeps it.
+// MessageID names a message within its account; a copy is a new one, a move keeps it. Copies have the Meta.Email of
+// their source, which is EMAILID (RFC 8474 §5.1).
 type MessageID int64
 
 // ThreadID names a conversation within its account (RFC 8474 THREADID, RFC 8621 §3).
@@ -96,6 +97,7 @@ func (r *Row) InternalDate() time.Time {
 // Meta is the per-message data beyond the index.
 type Meta struct {
 	Message MessageID
+	Email   MessageID // of the message that this one is a copy of, else its own (RFC 8474 EMAILID)
 	Thread  ThreadID
 	Prefix  int            // octets of trace header before the body; part offsets in Summary do not include it
 	Summary message.Stored // valid until the next step of the iteration
