@@ -58,7 +58,9 @@ case $peer in
 dovecot) peers/dovecot.sh start sdbox; pi=127.0.0.1:21143 pp=127.0.0.1:21110 pl=127.0.0.1:21024 pf=/var/tmp/peers/dovecot/run/master.pid ;;
 cyrus)
 	[ -e /var/tmp/peers/cyrus/sasldb2 ] || peers/cyrus.sh setup
-	peers/cyrus.sh start; pi=127.0.0.1:22143 pp=127.0.0.1:22110 pl=127.0.0.1:22024 pf=/var/tmp/peers/cyrus/master.pid ;;
+	peers/cyrus.sh start
+	[ -e "$work/cyrus.users" ] || python3 peers/cyrus_users.py 0 9999 >"$work/cyrus.users" # else first deliveries race for the INBOX
+	pi=127.0.0.1:22143 pp=127.0.0.1:22110 pl=127.0.0.1:22024 pf=/var/tmp/peers/cyrus/master.pid ;;
 esac
 start_bahnpost
 prefill bahnpost $imap $lmtp
