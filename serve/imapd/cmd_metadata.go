@@ -59,6 +59,11 @@ func (s *session) sayMetadata(id mailstore.MailboxID, name string, g *imap.GetMe
 			longest = max(longest, len(v))
 		default:
 			say[e] = append([]byte{}, v...)
+			for p := parentOf(e); p != ""; p = parentOf(p) {
+				if v, asked := say[p]; asked && v == nil { // RFC 5464 §4.2.2: what is below it is the answer
+					delete(say, p)
+				}
+			}
 		}
 	}
 	if len(say) == 0 {
