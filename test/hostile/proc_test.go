@@ -118,12 +118,12 @@ func clean(t testing.TB, w *town.Town) {
 	}
 }
 
-// quiet fails if the node logged a panic or an internal error.
+// quiet fails if the node logged a panic, an internal error or a race.
 func quiet(t testing.TB, w *town.Town) {
 	t.Helper()
 	log, _ := os.ReadFile(w.Dir + "/log")
 	for line := range strings.Lines(string(log)) {
-		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "panic") {
+		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") {
 			t.Errorf("logged: %s", line)
 		}
 	}
