@@ -49,7 +49,7 @@ func create(s *session, d *imap.Decoder) error {
 		s.out.b = s.appendList(s.out.b, &listed{Mailbox: mb, exists: true}, &imap.ListRequest{})
 		s.out.b = s.appendOldName(s.out.b[:len(s.out.b)-2], spec.Name)
 	}
-	s.cmd.code = string(append(appendMailboxID([]byte("MAILBOXID ("), mb.ID), ')')) // RFC 8474 §4.1
+	s.cmd.code = string(append(appendMailboxID([]byte("MAILBOXID ("), &mb), ')')) // RFC 8474 §4.1
 	return nil
 }
 
@@ -201,7 +201,7 @@ func (s *session) sayStatus(mb *mailstore.Mailbox, items []imap.StatusItem) {
 		case imap.StatusHighestModSeq:
 			b = imap.AppendUint(b, uint64(max(mb.ModSeq, 1)))
 		case imap.StatusMailboxID:
-			b = append(appendMailboxID(append(b, '('), mb.ID), ')')
+			b = append(appendMailboxID(append(b, '('), mb), ')')
 		case imap.StatusAppendLimit:
 			b = imap.AppendUint(b, s.srv.cfg.MaxMessage)
 		case imap.StatusDeletedStorage:

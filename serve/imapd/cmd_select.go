@@ -130,13 +130,14 @@ func (s *session) take(mb mailstore.Mailbox, readOnly bool) error {
 // and does not wait for the rows.
 func (s *session) sayOpened(asked string) {
 	m := s.mbox
+	box := m.box.Mailbox()
 	f := s.newFlagTexts()
 	s.sayFlagsDefined(f.names)
 	b := imap.AppendUint(append(s.out.b, "* "...), m.view.Count())
 	b = append(b, " EXISTS\r\n"...)
 	if !s.has(rev2) {
 		b = append(b, "* 0 RECENT\r\n"...) // RFC 9051 §2.3.2
-		if n := s.firstUnseen(); n > 0 && !s.has(uidOnly) {
+		if n := s.firstUnseen(&box); n > 0 && !s.has(uidOnly) {
 			b = append(imap.AppendUint(append(b, "* OK [UNSEEN "...), n), "] first unseen\r\n"...)
 		}
 	}
@@ -147,11 +148,10 @@ func (s *session) sayOpened(asked string) {
 	b = append(b, "] predicted next UID\r\n* OK [HIGHESTMODSEQ "...)
 	b = imap.AppendUint(b, uint64(max(m.view.ModSeq(), 1)))
 	b = append(b, "] highest\r\n* OK [MAILBOXID ("...)
-	b = appendMailboxID(b, m.id)
+	b = appendMailboxID(b, &box)
 	b = append(b, ")] permanent\r\n"...)
 	if s.has(rev2) {
-		mb := m.box.Mailbox()
-		b = s.appendList(b, &listed{Mailbox: mb, exists: true}, &imap.ListRequest{})
+		b = s.appendList(b, &listed{Mailbox: box, exists: true}, &imap.ListRequest{})
 		if asked != m.name {
 			b = s.appendOldName(b[:len(b)-2], asked)
 		}
@@ -169,9 +169,8 @@ const (
 
 // firstUnseen is the number of the first unseen message (RFC 3501 §7.1), 0 if
 // there is none or finding it out would take long.
-func (s *session) firstUnseen() int {
+func (s *session) firstUnseen(mb *mailstore.Mailbox) int {
 	m := s.mbox
-	mb := m.box.Mailbox()
 	switch n := m.view.Count(); {
 	case n == 0 || mb.Unseen == 0:
 		return 0
@@ -210,6 +209,7 @@ func (s *session) resync(modSeq mailstore.ModSeq, known mailstore.UIDSet) error 
 
 // sayVanishedEarlier says VANISHED (EARLIER) (RFC 7162 §3.2.10.1).
 func (s *session) sayVanishedEarlier(since mailstore.ModSeq, known mailstore.UIDSet) error {
+	since = max(since, s.mbox.box.Mailbox().Created) // what a mailbox of this name and id had before is none of ours
 	gone, _, err := s.mbox.box.Vanished(s.ctx, since, known)
 	if err != nil || gone.Empty() {
 		return err
@@ -248,8 +248,9 @@ func unselect(s *session, d *imap.Decoder) error {
 
 // Object ids (RFC 8474 §4, §5): a letter, so that the kinds can't be taken for
 // one another, and the store's number.
-func appendMailboxID(b []byte, id mailstore.MailboxID) []byte {
-	return strconv.AppendInt(append(b, 'F'), int64(id), 10)
+func appendMailboxID(b []byte, mb *mailstore.Mailbox) []byte {
+	b = strconv.AppendInt(append(b, 'F'), int64(mb.ID), 10)
+	return strconv.AppendUint(append(b, '-'), uint64(mb.Created), 10) // a name made again for its children's sake has the old ID
 }
 
 func appendEmailID(b []byte, id mailstore.MessageID) []byte {

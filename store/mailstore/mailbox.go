@@ -47,6 +47,7 @@ const (
 	sqlInsertMailbox = `INSERT INTO mailboxes (account_id, mailbox_id, parent_id, name, special_use, noselect, uidvalidity, created,
 		uidnext, modseq, msgs, unseen, deleted, bytes) VALUES (?,?,?,?,?,0,?,?,1,?,0,0,0,0)`
 	sqlSubscribed = `SELECT COUNT(*) FROM subscriptions WHERE account_id=? AND name=?`
+	sqlSetCreated = `UPDATE mailboxes SET created=?3 WHERE account_id=?1 AND mailbox_id=?2`
 	sqlSetTree    = `UPDATE mailboxes SET parent_id=?3, name=?4, noselect=?5, special_use=?6, uidvalidity=?7 WHERE account_id=?1 AND mailbox_id=?2`
 )
 
@@ -156,12 +157,16 @@ func (t *tx) validity() uint32 {
 	return w.nextValidity
 }
 
-// revive makes a NoSelect name a mailbox again, under a new UIDVALIDITY.
+// revive makes a NoSelect name a mailbox again, under a new UIDVALIDITY. Its id stayed, since children hang on it; id
+// and Created together tell it from the mailbox that it was (RFC 8474 §4).
 func (t *tx) revive(m *mbox, use string) error {
 	w := t.touch(m)
 	t.structural = true
-	w.noSelect, w.use, w.uidValidity, w.uidNext = false, use, t.validity(), 1
+	w.noSelect, w.use, w.uidValidity, w.uidNext, w.created = false, use, t.validity(), 1, t.modseq
 	t.announce(m.id, MailboxCreated)
+	if _, err := t.exec(sqlSetCreated, db.Int(t.a.id), db.Int(m.id), db.Int(t.modseq)); err != nil {
+		return err
+	}
 	return t.saveTree(m)
 }
 
@@ -370,8 +375,12 @@ func (t *Tx) DeleteMailbox(id MailboxID) error {
 	t.rename(m, nameKey{w.parent, w.name})
 	t.announce(id, MailboxDeleted)
 	t.event(event{mailbox: id, kind: MailboxDeleted})
-	for _, sql := range [...]string{sqlDeleteMailbox, `DELETE FROM acl WHERE account_id=? AND mailbox_id=?`,
-		`DELETE FROM metadata WHERE account_id=? AND mailbox_id=?`} {
+	return t.strip(id, sqlDeleteMailbox)
+}
+
+// strip removes what hangs on a mailbox that goes, and runs more in the same way.
+func (t *Tx) strip(id MailboxID, more ...string) error {
+	for _, sql := range append(more, `DELETE FROM acl WHERE account_id=? AND mailbox_id=?`, `DELETE FROM metadata WHERE account_id=? AND mailbox_id=?`) {
 		if _, err := t.exec(sql, db.Int(t.a.id), db.Int(id)); err != nil {
 			return err
 		}
@@ -392,6 +401,9 @@ func (t *Tx) hollow(m *mbox, w *mboxRow) error {
 	w.noSelect, w.use = true, ""
 	t.announce(m.id, MailboxDeleted)
 	t.event(event{mailbox: m.id, kind: MailboxDeleted})
+	if err := t.strip(m.id); err != nil {
+		return err
+	}
 	return t.saveTree(m)
 }
 
