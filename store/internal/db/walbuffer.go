@@ -20,8 +20,7 @@ import (
 // through this very file, which writes first. A crash loses what was not synced, as before.
 const (
 	walVFS     = "bahnpost"
-	walGather  = 1 << 20   // octets gathered at most
-	walKeepBuf = 256 << 10 // a buffer that grew larger is not kept
+	walGather = 256 << 10 // octets gathered at most: it stays in the cache
 
 	// The WAL format, https://sqlite.org/walformat.html: a frame is a header of 24
 	// octets and a page; octets 4 to 7 are zero but in a commit's last frame.
@@ -105,6 +104,9 @@ func (w *walBuffer) WriteAt(p []byte, off int64) (int, error) {
 		}
 		w.off = off
 	}
+	if w.buf == nil {
+		w.buf = make([]byte, 0, walGather)
+	}
 	w.buf = append(w.buf, p...)
 	if w.commit {
 		w.commit = false
@@ -125,9 +127,6 @@ func (w *walBuffer) flush() error {
 		err = sqlite3.FULL // without this SQLite calls it an I/O error, see Full
 	}
 	w.off, w.buf = 0, w.buf[:0]
-	if cap(w.buf) > walKeepBuf {
-		w.buf = nil
-	}
 	return err
 }
 
