@@ -19,7 +19,7 @@ import (
 // with that frame all is written. Frames that spill earlier are read back
 // through this very file, which writes first. A crash loses what was not synced, as before.
 const (
-	walVFS     = "bahnpost"
+	walVFS    = "bahnpost"
 	walGather = 256 << 10 // octets gathered at most: it stays in the cache
 
 	// The WAL format, https://sqlite.org/walformat.html: a frame is a header of 24
