@@ -41,12 +41,9 @@ var aliased = [perTalk]string{"alice", "bob"}
 // refereed runs one file against the referee and reports where they differ.
 func refereed(t *testing.T, n int, path string, env Env) {
 	s := load(t, path, env)
-	s.real = true
-	s.deaf = map[string]bool{}
-	s.sent = map[string]string{}
-	for i, a := range aliased {
-		s.theirs[i] = fmt.Sprintf(*refereeUsers, *refereeFirst+n*perTalk+i)
-		s.aliases[i] = regexp.MustCompile(`\b` + a + `\b`)
+	s.before(func(text string) { t.Errorf("%s:%s", path, text) })
+	for i := range aliased {
+		s.alias(i, fmt.Sprintf(*refereeUsers, *refereeFirst+n*perTalk+i))
 	}
 	login := env.Login
 	s.env.Login = func(c *Conn, user string) error { return login(c, s.toReferee(user)) }
@@ -64,6 +61,12 @@ func refereed(t *testing.T, n int, path string, env Env) {
 			return
 		}
 	}
+}
+
+// before makes s a talk with a referee; differ hears each line that differs.
+func (s *script) before(differ func(text string)) {
+	s.real, s.differ = true, differ
+	s.deaf, s.sent = map[string]bool{}, map[string]string{}
 }
 
 // stepReal is step, but a line that differs is reported and the talk goes on
@@ -86,7 +89,7 @@ func (s *script) stepReal(i int) error {
 	if err == nil || !heard {
 		return err
 	}
-	s.t.Errorf("line %d, after %q: %v\n--> %s", i+1, s.lastSent(i, name), err, s.lines[i])
+	s.differ(fmt.Sprintf("%d: after %q: %v\n--> %s", i+1, s.lastSent(i, name), err, s.lines[i]))
 	s.deaf[name] = true
 	if errors.Is(err, io.EOF) || strings.Contains(err.Error(), "got "+s.sent[name]+" ") {
 		return nil
@@ -126,6 +129,11 @@ func (s *script) place(user, mailbox string, message []byte) error {
 		return err
 	}
 	return s.env.Append(c, mailbox, message)
+}
+
+// alias gives the user i of the stories a name of the referee's.
+func (s *script) alias(i int, theirs string) {
+	s.theirs[i], s.aliases[i] = theirs, regexp.MustCompile(`\b`+aliased[i]+`\b`)
 }
 
 // toReferee and fromReferee translate the names of users.

@@ -67,6 +67,7 @@ type script struct {
 	skip     int // lines of a group that were done already
 
 	real    bool // with a referee; what follows is of it
+	differ  func(text string)
 	deaf    map[string]bool
 	sent    map[string]string // the last command's tag, of each connection
 	theirs  [perTalk]string
