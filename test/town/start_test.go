@@ -172,5 +172,6 @@ func TestUnwritable(t *testing.T) {
 	if err := os.Chmod(w.Dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
+	defer os.Chmod(w.Dir, 0o700) // so that it can be cleaned up
 	fails("permission denied", "serve", w.Dir)
 }
