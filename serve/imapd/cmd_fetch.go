@@ -21,6 +21,8 @@ type fetchPlan struct {
 	uid     bool // says UID first
 	modseq  bool // says MODSEQ at the end
 	hasFlag bool // FLAGS is among the items
+
+	spoilt error // of a message that is damaged; the others are answered, then the command fails with it
 }
 
 // fetch: "FETCH" SP set SP items [SP modifiers] and "UID FETCH" (RFC 9051
@@ -161,7 +163,10 @@ func (s *session) fetchAll(p *fetchPlan, uids mailstore.UIDSet) (n int, err erro
 			chunk = chunk[:0]
 		}
 	}
-	return n, s.fetchSome(p, chunk)
+	if err := s.fetchSome(p, chunk); err != nil {
+		return n, err
+	}
+	return n, p.spoilt
 }
 
 // sayLight answers from the row alone.

@@ -21,7 +21,7 @@ func (s *session) fetchSome(p *fetchPlan, chunk []mailstore.Entry) error {
 	}
 	if !p.meta {
 		for i := range chunk {
-			if err := s.fetchOne(p, &chunk[i], nil, touched.Contains(chunk[i].Row.UID)); err != nil {
+			if err := s.fetchEach(p, &chunk[i], nil, touched.Contains(chunk[i].Row.UID)); err != nil {
 				return err
 			}
 		}
@@ -42,7 +42,7 @@ func (s *session) fetchSome(p *fetchPlan, chunk []mailstore.Entry) error {
 		if i == len(chunk) {
 			break
 		}
-		if err := s.fetchOne(p, &chunk[i], m, touched.Contains(chunk[i].Row.UID)); err != nil {
+		if err := s.fetchEach(p, &chunk[i], m, touched.Contains(chunk[i].Row.UID)); err != nil {
 			return err
 		}
 		i++
@@ -80,6 +80,17 @@ func (s *session) markSeen(chunk []mailstore.Entry) (touched mailstore.UIDSet, e
 		}
 	}
 	return touched, nil
+}
+
+// fetchEach is fetchOne that leaves out a damaged message: it must not keep the client from the others.
+func (s *session) fetchEach(p *fetchPlan, e *mailstore.Entry, m *mailstore.Meta, touched bool) error {
+	err := s.fetchOne(p, e, m, touched)
+	if mail.KindOf(err) != mail.Corrupt || ioError(err) {
+		return err
+	}
+	s.srv.cfg.Log.Error("imap found damage", "session", s.conn.ID(), "login", s.login.Address.String(), "uid", e.Row.UID, "error", err)
+	p.spoilt = err
+	return nil
 }
 
 // fetchOne answers for one message. touched: its flags changed by this FETCH,

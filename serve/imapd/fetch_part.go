@@ -123,6 +123,9 @@ func (s *session) sendSection(it *imap.FetchItem, p *partReader) error {
 		return s.sendFields(it, sec, p, sp)
 	}
 	off, n := cutPartial(it, sp.n)
+	if err := p.r.Sound(sp.off+off, n); err != nil {
+		return err
+	}
 	s.out.b = imap.AppendLiteralHeader(s.out.b, n)
 	return s.copyRange(p.r, sp.off+off, n)
 }

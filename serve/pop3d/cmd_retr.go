@@ -71,6 +71,9 @@ func (s *session) breakOff(err error) {
 }
 
 func (s *session) stream(r *mailstore.Reader, lines int) error {
+	if err := r.Sound(0, r.Size()); err != nil && lines < 0 {
+		return err
+	}
 	if lines < 0 {
 		s.say("+OK " + octets(r.Size()) + " octets")
 	} else {

@@ -72,6 +72,8 @@ type bodies struct {
 
 	mu   sync.Mutex
 	held map[blob.Ref]struct{} // blobs that a living Body may yet refer to
+
+	spoilt map[blob.Ref]struct{} // blobs in which damage was met, see Reader.Sound; guarded by mu
 }
 
 func (b *bodies) init() {

@@ -21,7 +21,8 @@ type Reader struct {
 	size    int64  // prefix and body
 	body    []byte // all of it, if it is in memory
 	blob    blob.Reader
-	packed  bool // body came from the pool
+	ref     blob.Ref // of blob
+	packed  bool     // body came from the pool
 	summary message.Stored
 }
 
@@ -73,6 +74,7 @@ func (r *Reader) open(ctx context.Context, b *storedBody) (err error) {
 			return corrupt(errChecksum)
 		}
 	} else {
+		r.ref = b.ref
 		r.blob, err = r.s.blobs.Open(ctx, b.ref)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -216,7 +218,7 @@ func (r *Reader) stream(w io.Writer, off, n int64) error {
 		}
 		off, n = off+int64(k), n-int64(k)
 		if err != nil && n > 0 {
-			return readError(err)
+			return r.damaged(err)
 		}
 	}
 	return nil
