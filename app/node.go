@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"bahnpost/flow/intake"
 	"bahnpost/home"
@@ -146,6 +147,8 @@ func (n *Node) bind(handlers map[string]listen.Handler) error {
 		case noSuchAddress(err):
 			skipped = append(skipped, err)
 			n.log.Warn("address left out", "protocol", e.protocol, "addr", e.addr, "err", err)
+		case errors.Is(err, unix.EADDRINUSE):
+			return fmt.Errorf("%s: %w; find who listens there with \"ss -ltnp\", or take other ports ([listen] port_offset)", e.protocol, err)
 		case errors.Is(err, fs.ErrPermission):
 			return fmt.Errorf("%s: %w; "+lowPorts, e.protocol, err)
 		default:

@@ -77,6 +77,7 @@ func TestAMailComesIn(t *testing.T) {
 		`bahnpost_recipients_total\{fate="delivered",protocol="smtp"\} 1\n`,
 		`bahnpost_recipients_total\{fate="refused",protocol="smtp"\} 2\n`,
 		`bahnpost_messages_appended_total 1\n`,
+		`bahnpost_logins_total\{protocol="imap",result="ok"\} 1\n`,
 		`bahnpost_store_commits_total [1-9]`,
 		`bahnpost_connections\{[^}]*protocol="imap"\} 1\n`,
 		`bahnpost_command_seconds_count\{command="DATA",protocol="smtp",result="ok"\} 1\n`,
@@ -173,6 +174,9 @@ func TestAPersonOpensASession(t *testing.T) {
 	c.says(t, "LOGOUT", `\* BYE(.|\n)* OK`)
 	w.Logged("imap session", "login="+anna, "protocol=imap", "reason=logout")
 
+	if _, metrics := w.Get("/metrics"); !strings.Contains(metrics, `bahnpost_logins_total{protocol="imap",result="ok"} 1`) {
+		t.Error("the login by SCRAM is not counted")
+	}
 	idler := w.session("SCRAM-SHA-256", anna, "secret")
 	idler.says(t, "SELECT INBOX", `\* 2 EXISTS`)
 	idler.l.write("i IDLE\r\n")
