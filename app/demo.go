@@ -89,9 +89,9 @@ func (d *Demo) Print(w io.Writer, n *Node) {
 	t.Flush()
 	a, b := d.Accounts[0], d.Accounts[1]
 	fmt.Fprintf(w, `
-send a mail     printf 'From: %[3]s\nTo: %[1]s\nSubject: hello\n\nIt works.\n' | curl -s --mail-from %[3]s --mail-rcpt %[1]s -u %[3]s:%[4]s --crlf -T - smtp://127.0.0.1:%[5]d
-read it, IMAP   curl -s -u %[1]s:%[2]s 'imap://127.0.0.1:%[6]d/INBOX;MAILINDEX=*'
-read it, POP3   curl -s -u %[1]s:%[2]s pop3://127.0.0.1:%[7]d/1
+send a mail     printf 'From: %[3]s\nTo: %[1]s\nSubject: hello\n\nIt works.\n' | curl -sS --mail-from %[3]s --mail-rcpt %[1]s -u %[3]s:%[4]s --crlf -T - smtp://127.0.0.1:%[5]d
+read it, IMAP   curl -sS -u %[1]s:%[2]s 'imap://127.0.0.1:%[6]d/INBOX;MAILINDEX=*'
+read it, POP3   curl -sS -u %[1]s:%[2]s pop3://127.0.0.1:%[7]d/1
 
 Ctrl-C stops it. Its data is in %[8]s; remove that to start over.
 `, a.Address, a.Password, b.Address, b.Password, 587+d.offset, 143+d.offset, 110+d.offset, d.dir)
