@@ -555,7 +555,7 @@ func TestLoginStorm(t *testing.T) {
 	if odd.Load() > 0 {
 		t.Error("answers that are neither yes, no nor later")
 	}
-	if grown > 80<<10 {
+	if grown > pick(80, 150)<<10 { // the queue of the hash, some 80 KB each, and the connections themselves
 		t.Errorf("memory grew by %d KB", grown)
 	}
 	settled(t, w, before)

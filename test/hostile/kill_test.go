@@ -171,7 +171,7 @@ func TestKillUnderLargeLoad(t *testing.T) {
 	acked := map[string]string{}
 	for round := range pick(3, 20) {
 		w.Serve()
-		underLoad(t, w, round, acked, w.Kill)
+		underLoad(t, w, round, acked, w.Kill, true)
 		clean(t, w)
 	}
 	w.Serve()
