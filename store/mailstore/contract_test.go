@@ -840,3 +840,24 @@ func TestSummaries(t *testing.T) {
 		t.Errorf("%d of %d", i, len(rows))
 	}
 }
+
+// Many small expunges die as fast as few large ones: a step takes as many as fit.
+func TestReaperTakesManyExpunges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{SystemMailboxes: []MailboxSpec{{Name: "x"}}})
+	tk := s.account(1, Quota{})
+	inbox := s.box(1, Inbox).ID
+	for i := range 50 {
+		a := s.append(tk, inbox, text(i), 0)
+		if err := s.Update(t.Context(), tk, func(tx *Tx) error {
+			_, err := tx.Expunge(inbox, Range(a.UID, a.UID), false)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.reap(t.Context()); err != nil || n < 50 {
+		t.Errorf("one step took %d, %v", n, err)
+	}
+	s.clean()
+}

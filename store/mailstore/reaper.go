@@ -65,17 +65,22 @@ func (s *Store) every(ctx context.Context, pause time.Duration, what string, fn 
 // reapPause lets deliveries through between two steps: the reaper takes at most about a third of the writer.
 const reapPause = 30 * time.Millisecond
 
+// reapTidy is how often space is given back while messages keep dying.
+const reapTidy = time.Second
+
 func (s *Store) runReaper(ctx context.Context) {
+	var tidied time.Time
 	for ctx.Err() == nil {
 		n, err := s.reap(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("mailstore: cannot reap", "err", err)
 			n = 0
 		}
-		if n > 0 {
+		if n > 0 && time.Since(tidied) < reapTidy {
 			sleep(ctx, reapPause, nil)
 			continue
 		}
+		tidied = time.Now()
 		if err := s.sweepThreads(ctx); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("mailstore: cannot sweep threads", "err", err)
 		}
@@ -84,6 +89,10 @@ func (s *Store) runReaper(ctx context.Context) {
 		}
 		if err := s.vacuum(ctx); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("mailstore: cannot vacuum", "err", err)
+		}
+		if n > 0 {
+			sleep(ctx, reapPause, nil)
+			continue
 		}
 		sleep(ctx, s.cfg.ReapEvery, s.reaper.wake)
 	}
@@ -112,46 +121,54 @@ const (
 	sqlEndGoneRef = `DELETE FROM gone_refs WHERE ref=?`
 )
 
-// reap takes one portion of dead messages and says how many it was.
+// reap takes a portion of dead messages, of as many expunges as it takes, and says how many it was.
 func (s *Store) reap(ctx context.Context) (n int, err error) {
-	var a mail.AccountID
-	gone := 0
+	var gone map[mail.AccountID]int
 	err = s.db.Update(ctx, func(t *db.Tx) error {
-		n, gone = 0, 0
-		var mod ModSeq
-		var part int
-		var box MailboxID
-		var blob []byte
-		found, err := t.Row(sqlNextGone).Scan(&a, &mod, &part, &box, &blob)
-		if err != nil || !found {
-			return err
+		n, gone = 0, map[mail.AccountID]int{}
+		for n < reapStep {
+			a, msgs, found, err := s.reapNext(t)
+			if err != nil || !found {
+				return err
+			}
+			n += msgs + 1
+			gone[a] += msgs
 		}
-		whole := blob == nil
-		var msgs []MessageID
-		if whole {
-			msgs, err = deadRows(t, a, box)
-		} else {
-			msgs, err = decodeMsgs(blob)
-		}
-		if err != nil {
-			return err
-		}
-		if err := s.reapMessages(t, a, msgs); err != nil {
-			return err
-		}
-		n, gone = len(msgs), len(msgs)
-		if whole && n > 0 {
-			return nil // and again, until nothing is left
-		}
-		n++
-		_, err = t.Exec(sqlEndGone, db.Int(a), db.Int(mod), db.Int(part))
-		return err
+		return nil
 	}, nil)
 	s.stats.reaped.Add(int64(n))
-	if err == nil && gone > 0 {
-		s.threads.gone(a, gone)
+	for a, msgs := range gone {
+		if err == nil && msgs > 0 {
+			s.threads.gone(a, msgs)
+		}
 	}
 	return n, err
+}
+
+// reapNext takes the messages of the oldest expunge, or a portion of those of a deleted mailbox.
+func (s *Store) reapNext(t *db.Tx) (a mail.AccountID, n int, found bool, err error) {
+	var mod ModSeq
+	var part int
+	var box MailboxID
+	var blob []byte
+	if found, err = t.Row(sqlNextGone).Scan(&a, &mod, &part, &box, &blob); err != nil || !found {
+		return 0, 0, false, err
+	}
+	whole := blob == nil
+	var msgs []MessageID
+	if whole {
+		msgs, err = deadRows(t, a, box)
+	} else {
+		msgs, err = decodeMsgs(blob)
+	}
+	if err == nil {
+		err = s.reapMessages(t, a, msgs)
+	}
+	if err != nil || whole && len(msgs) > 0 {
+		return a, len(msgs), true, err // of a mailbox again, until nothing is left
+	}
+	_, err = t.Exec(sqlEndGone, db.Int(a), db.Int(mod), db.Int(part))
+	return a, len(msgs), true, err
 }
 
 // deadRows takes a portion of the index rows of a deleted mailbox away.
