@@ -8,21 +8,21 @@ import (
 )
 
 // A mail node lives for months with long quiet times. After a wave (a login
-// storm, a mail wave) Go's heap stays as large as the wave left it until the
-// next collection, which idle processes reach late. tidy gives the memory back
-// once it is quiet; it costs one collection per wave.
+// storm, a mail wave) Go's heap and the stacks of ended sessions stay as large
+// as the wave left them until the next collection, which idle processes reach
+// late. tidy gives the memory back once it is quiet; that costs one collection.
 const (
-	tidyEvery    = 3 * time.Second
-	tidyQuiet    = 4 << 20 // octets allocated within tidyEvery that still count as quiet
-	tidyWorth    = 8 << 20 // octets allocated since the last tidying that make one worth it
-	allocsMetric = "/gc/heap/allocs:bytes"
+	tidyEvery = 3 * time.Second
+	tidyQuiet = 16 << 20 // octets allocated within tidyEvery that still count as quiet
+	tidyWorth = 24 << 20 // octets allocated since the last tidying that make one worth it
+	tidyGone  = 500      // or so many goroutines that ended since
 )
 
 func tidy(ctx context.Context) {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
-	sample := []metrics.Sample{{Name: allocsMetric}}
-	var last, tidied uint64
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines:goroutines"}}
+	var last, tidied, most uint64
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,10 +30,11 @@ func tidy(ctx context.Context) {
 		case <-tick.C:
 		}
 		metrics.Read(sample)
-		now := sample[0].Value.Uint64()
-		if now-last < tidyQuiet && now-tidied > tidyWorth {
+		now, alive := sample[0].Value.Uint64(), sample[1].Value.Uint64()
+		most = max(most, alive)
+		if now-last < tidyQuiet && (now-tidied > tidyWorth || most-alive > tidyGone) {
 			debug.FreeOSMemory()
-			tidied = now
+			tidied, most = now, alive
 		}
 		last = now
 	}

@@ -197,7 +197,7 @@ func (ix *indexer) rest(ctx context.Context, wait time.Duration) {
 const (
 	busyUpdates = 100 // updates per second of others above which mail comes first
 	shortPause  = 2 * time.Millisecond
-	longPause   = 250 * time.Millisecond
+	longPause   = 2 * time.Second
 	busyShare   = 9 // pauses are so many times the work then
 )
 
