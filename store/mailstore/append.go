@@ -208,8 +208,10 @@ func (t *tx) storeBody(b *Body) (int64, error) {
 		if t.s.blobs.Lost(b.ref) {
 			return 0, t.fail(errBodyLost)
 		}
-		if _, err := t.exec(`DELETE FROM gone_refs WHERE ref=?`, db.Text(string(b.ref))); err != nil {
-			return 0, err
+		if b.row.Load() != 0 { // stored before and gone since: the reaper may have it on its list
+			if _, err := t.exec(`DELETE FROM gone_refs WHERE ref=?`, db.Text(string(b.ref))); err != nil {
+				return 0, err
+			}
 		}
 	}
 	_, err := t.exec(sqlInsertBody, db.Int(id), db.Int(b.codec), db.Int(b.size), db.Int(b.crc), db.Blob(b.sha[:]),
