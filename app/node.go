@@ -84,7 +84,7 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.floor.close())
+			err = errors.Join(err, n.Close())
 		}
 	}()
 	if err := n.openDoors(ctx, o); err != nil {
@@ -227,7 +227,16 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // Close ends a node that never ran.
-func (n *Node) Close() error { return errors.Join(n.adminSock.Close(), n.floor.close()) }
+func (n *Node) Close() error {
+	var errs []error
+	if n.adminSock != nil {
+		errs = append(errs, n.adminSock.Close())
+	}
+	if n.server != nil {
+		errs = append(errs, n.server.Close())
+	}
+	return errors.Join(append(errs, n.floor.close())...)
+}
 
 // ready says whether the node can serve: not draining, and the store takes commits.
 func (n *Node) ready() error {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -53,13 +55,17 @@ func (c *serveCmd) Run() error { return serve(c.Dir, nil) }
 func serve(dir string, started func(*app.Node)) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	n, err := app.Start(ctx, dir, app.Options{Version: version, Commit: commit})
-	if err != nil {
-		return err
-	}
-	hup := make(chan os.Signal, 1)
+	hup := make(chan os.Signal, 1) // from the first: a reload asked for while the node starts must not end it
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	n, err := app.Start(ctx, dir, app.Options{Version: version, Commit: commit})
+	switch {
+	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		slog.Info("stopped while starting")
+		return nil
+	case err != nil:
+		return err
+	}
 	go func() {
 		for range hup {
 			n.Reload()

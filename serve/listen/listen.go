@@ -18,6 +18,7 @@ package listen
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -146,6 +147,17 @@ func (s *Server) ListenOn(e Endpoint, ln net.Listener) error {
 // ErrDraining and waits for them at most grace. Sessions that are still there
 // then lose their connections; the error says how many. Call it once.
 func (s *Server) Run(ctx context.Context, grace time.Duration) error { return s.run(ctx, grace) }
+
+// Close gives back the addresses of a Server that never ran; Run does so itself.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, p := range s.ports {
+		errs = append(errs, p.ln.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // ServeConn serves a connection that somebody else accepted, as if e had
 // accepted it, and returns when it has ended. It needs no Run. Once Run drains

@@ -49,6 +49,40 @@ func TestSecondStart(t *testing.T) {
 	}
 }
 
+// TestStopWhileStarting: a node that is told to stop (or to reload) before it is ready is a node that was stopped, not one that failed.
+func TestStopWhileStarting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the binary; not in -short")
+	}
+	t.Parallel()
+	w := New(t)
+	w.Serve()
+	w.Signal(syscall.SIGTERM)
+	if err := w.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	early := 0
+	for i := range 20 {
+		before := len(w.Log())
+		w.launch()
+		for mine := fmt.Sprintf("%d\n", w.PID()); ; time.Sleep(100 * time.Microsecond) {
+			if pid, err := os.ReadFile(filepath.Join(w.Dir, "store", "lock")); err == nil && string(pid) == mine {
+				break
+			}
+		}
+		time.Sleep(time.Duration(i) * 2 * time.Millisecond)
+		w.Signal(syscall.SIGHUP)
+		w.Signal(syscall.SIGTERM)
+		if err := w.Wait(); err != nil {
+			t.Fatalf("stopped while starting: %v\n%s", err, w.Log())
+		}
+		if strings.Contains(w.Log()[before:], "stopped while starting") {
+			early++
+		}
+	}
+	t.Logf("%d of 20 were stopped before they were ready", early)
+}
+
 // TestTwoProcesses: a directory has one node; the second says who the first is and changes nothing.
 func TestTwoProcesses(t *testing.T) {
 	if testing.Short() {

@@ -214,6 +214,13 @@ const startTimeout = 20 * time.Second
 // Serve runs the built binary as a process of its own and waits until it answers.
 func (w *Town) Serve() {
 	w.t.Helper()
+	w.launch()
+	w.await()
+}
+
+// launch starts the process and waits for nothing.
+func (w *Town) launch() {
+	w.t.Helper()
 	bin, err := Binary()
 	if err != nil {
 		w.t.Fatal(err)
@@ -229,7 +236,6 @@ func (w *Town) Serve() {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(w.Kill)
-	w.await()
 }
 
 // await dials until the last bound port answers.
