@@ -23,7 +23,11 @@ import (
 // ports are all that a node listens on, and whether TLS comes first.
 var ports = []string{"lmtp", "smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "http", "https"}
 
-// alive fails if somebody else is not served at once.
+// fair is how long others may wait for their turn: not at all, but a busy machine is slow too. Who is kept from
+// it by a stranger waits for minutes.
+const fair = 30 * time.Second
+
+// alive fails if somebody else is not served soon.
 func alive(t *testing.T, w *town.Town) {
 	t.Helper()
 	begin := time.Now()
@@ -34,7 +38,7 @@ func alive(t *testing.T, w *town.Town) {
 	if r := lmtp(t, w).deliver(t, "u0", letter("alive", 100)); !strings.HasPrefix(r, "250") {
 		t.Errorf("delivery meanwhile: %s", r)
 	}
-	if d := time.Since(begin); d > 5*time.Second {
+	if d := time.Since(begin); d > fair {
 		t.Errorf("others waited %v", d)
 	}
 }
@@ -252,7 +256,7 @@ func TestNeverReads(t *testing.T) {
 	c.ok(t, "STORE 50 +FLAGS (\\Deleted)")
 	c.ok(t, "EXPUNGE")
 	alive(t, w)
-	if d := time.Since(begin); d > 5*time.Second {
+	if d := time.Since(begin); d > fair {
 		t.Errorf("others waited %v", d)
 	}
 	grown := peak(t, w) - idle
@@ -339,7 +343,7 @@ func TestSlowloris(t *testing.T) {
 	defer c.Close()
 	go trickle(ctx, c)
 	begin := time.Now()
-	ended(t, c, 15*time.Second)
+	ended(t, c, patience)
 	t.Logf("imap: cut after %v", time.Since(begin).Round(time.Millisecond))
 	alive(t, w)
 }
@@ -425,7 +429,7 @@ func TestDeflateBomb(t *testing.T) {
 			c.ok(t, "COMPRESS DEFLATE")
 			wg.Go(func() {
 				c.Write(bomb.Bytes())
-				ended(t, c.Conn, 30*time.Second)
+				ended(t, c.Conn, patience)
 			})
 		}
 		wg.Wait()
@@ -445,16 +449,17 @@ func TestCostlyCommands(t *testing.T) {
 	c.ok(t, "SELECT big")
 	quick := func(what string, bound time.Duration, format string, args ...any) {
 		t.Helper()
-		idle, begin := peakFrom(t, w), time.Now()
+		idle, used, begin := peakFrom(t, w), w.CPU(), time.Now()
 		_, err := c.do(format, args...)
 		d := time.Since(begin)
+		used = w.CPU() - used
 		grown := peak(t, w) - idle
 		if _, ok := errors.AsType[errRefused](err); err != nil && !ok {
 			t.Fatalf("%s: %v", what, err)
 		}
-		t.Logf("%s: %v +%.1f MB %.100s", what, d.Round(time.Microsecond), float64(grown)/1024, fmt.Sprint(err))
-		if d > bound {
-			t.Errorf("%s took %v", what, d)
+		t.Logf("%s: %v, CPU %v +%.1f MB %.100s", what, d.Round(time.Microsecond), used, float64(grown)/1024, fmt.Sprint(err))
+		if d > bound && used > bound { // not what others use of the machine
+			t.Errorf("%s took %v, CPU %v", what, d, used)
 		}
 		if grown > pick(40, 80)<<10 { // SORT and THREAD hold a few hundred octets a message
 			t.Errorf("%s: memory grew by %d KB", what, grown)

@@ -1,10 +1,14 @@
 package town
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -72,4 +76,20 @@ func (w *Town) Get(path string) (status int, body string) {
 		w.t.Error(err)
 	}
 	return resp.StatusCode, string(b)
+}
+
+// CPU is what the process has used so far, in steps of 10 ms; 0 where there is no /proc.
+func (w *Town) CPU() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.PID()))
+	if err != nil {
+		return 0
+	}
+	const tick = 10 * time.Millisecond // Linux shows times of processes in hundredths of a second
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	if err := errors.Join(err1, err2); err != nil {
+		w.t.Fatal(err)
+	}
+	return time.Duration(user+system) * tick
 }

@@ -7,7 +7,6 @@ package town
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -45,7 +44,7 @@ func New(t testing.TB) *Town {
 // NewIn is New in a directory that does not exist yet: on a file system of its own, say.
 func NewIn(t testing.TB, dir string) *Town {
 	t.Helper()
-	town := &Town{Dir: dir, Admin: "admin@" + Domain, offset: freeOffset(t), t: t}
+	town := &Town{Dir: dir, Admin: "admin@" + Domain, offset: takeOffset(t), t: t}
 	if err := app.WriteInit(town.Dir, app.InitOptions{Domain: Domain, Hostname: "mx.example.org", Loopback: true, PortOffset: town.offset}); err != nil {
 		t.Fatal(err)
 	}
@@ -97,32 +96,6 @@ func (w *Town) Port(protocol string) int {
 		w.t.Fatalf("no protocol %q", protocol)
 	}
 	return p + w.offset
-}
-
-var ports = map[string]int{"lmtp": 24, "smtp": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993,
-	"pop3": 110, "pop3s": 995, "http": 80, "https": 443}
-
-// freeOffset finds an offset at which no port of a node is taken.
-func freeOffset(t testing.TB) int {
-	for range 200 {
-		offset := 10000 + 1000*rand.IntN(22) + rand.IntN(400)
-		if free(offset) {
-			return offset
-		}
-	}
-	t.Fatal("no free ports")
-	return 0
-}
-
-func free(offset int) bool {
-	for _, p := range ports {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p+offset))
-		if err != nil {
-			return false
-		}
-		l.Close()
-	}
-	return true
 }
 
 // Binary builds the program once per test process and returns its path.

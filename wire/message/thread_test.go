@@ -284,7 +284,7 @@ func TestThreadHostile(t *testing.T) {
 		start := time.Now()
 		out := AppendThreads(nil, ThreadReferences(in))
 		AppendThreads(out, ThreadOrderedSubject(in))
-		if d := time.Since(start); d > 10*time.Second {
+		if d := time.Since(start); d > time.Minute {
 			t.Errorf("%s took %v", name, d)
 		} else {
 			t.Logf("%s took %v", name, d)
