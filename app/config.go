@@ -97,6 +97,7 @@ type StoreConfig struct {
 	IndexMemory    Size     `toml:"index_memory"`
 	SearchMemory   Size     `toml:"search_memory"`
 	PageCache      Size     `toml:"page_cache"`
+	BodyCache      Size     `toml:"body_cache"`
 }
 
 // IMAPConfig tunes IMAP sessions.

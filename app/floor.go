@@ -36,12 +36,20 @@ type floor struct {
 	mailstore *mailstore.Store
 }
 
+// keep is blob's form of body_cache: there 0 is the default.
+func keep(s Size) int64 {
+	if s == 0 {
+		return -1
+	}
+	return int64(s)
+}
+
 // openFloor opens the store below dir; only one process can.
 func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger) (*floor, error) {
 	f := &floor{}
 	var err error
 	f.store, err = store.Open(ctx, store.Config{Dir: filepath.Join(dir, storeDir),
-		DB: store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{}})
+		DB: store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{Keep: keep(c.Store.BodyCache)}})
 	if err != nil {
 		return nil, withDisk(dir, err)
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bahnpost/serve/listen"
+	"bahnpost/store/blob"
 	"bahnpost/store/mailstore"
 )
 
@@ -35,6 +36,14 @@ func (n *Node) observe() {
 	store := func(f func(mailstore.Stats) float64) func() float64 {
 		return func() float64 { return f(n.floor.mailstore.Stats()) }
 	}
+	body := func(f func(blob.Stats) int64) func() float64 {
+		return func() float64 { return float64(f(n.floor.store.Bodies.Stats())) }
+	}
+	m.Counter("bahnpost_bodies_put_total", "Bodies written to packs.", nil, body(func(s blob.Stats) int64 { return s.Puts }))
+	m.Counter("bahnpost_bodies_syncs_total", "Syncs of packs; bodies put by syncs is the mean batch.", nil, body(func(s blob.Stats) int64 { return s.Flushes }))
+	m.Counter("bahnpost_bodies_lost_syncs_total", "Syncs of packs that failed: look at the disk.", nil, body(func(s blob.Stats) int64 { return s.Lost }))
+	m.Counter("bahnpost_bodies_reads_total", "Reads of bodies, while [store] body_cache is on.", map[string]string{"from": "cache"}, body(func(s blob.Stats) int64 { return s.Cached }))
+	m.Counter("bahnpost_bodies_reads_total", "Reads of bodies, while [store] body_cache is on.", map[string]string{"from": "disk"}, body(func(s blob.Stats) int64 { return s.Past }))
 	for _, x := range []struct {
 		name, help string
 		gauge      bool

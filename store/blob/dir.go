@@ -23,6 +23,7 @@ const (
 	defaultOpenPacks = 64        // descriptors
 	defaultRetire    = time.Minute
 	defaultGrace     = 24 * time.Hour
+	defaultKeep      = 512 << 20
 	maxPutLimit      = 1 << 20 // the block table of a record is a fixed array
 	shards           = 256     // directories for files of their own
 )
@@ -34,6 +35,7 @@ type DirConfig struct {
 	OpenPacks int           // pack files kept open for reading [64]
 	Retire    time.Duration // how long a compacted pack can still be opened by its old refs [1 min]
 	Grace     time.Duration // a body younger than this may still wait for its row [24 h]
+	Keep      int64         // octets written last that stay in the kernel's page cache; negative: the kernel decides [512 MiB]
 	Flushed   bool          // somebody calls Flush before each commit that may refer to a staged body; false: Stage is Put
 	NoSync    bool          // tests only
 
@@ -69,6 +71,9 @@ type Dir struct {
 	solid   atomic.Bool         // the file system can't punch holes: disk space tells nothing about dead records
 	chores  sync.Mutex          // one Sweep or Compact at a time; taken before mu
 
+	recycler recycler
+	reads    reads
+
 	mu      sync.Mutex
 	closed  bool
 	writers sync.WaitGroup // running Puts and open Writers; Add under mu
@@ -84,6 +89,7 @@ func OpenDir(path string, cfg DirConfig) (*Dir, error) {
 	cfg.OpenPacks = cmp.Or(cfg.OpenPacks, defaultOpenPacks)
 	cfg.Retire = cmp.Or(cfg.Retire, defaultRetire)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
+	cfg.Keep = cmp.Or(cfg.Keep, defaultKeep)
 	cfg.disk.fill(cfg.NoSync)
 	cfg.disk.ask(cfg.Fault)
 	d := &Dir{path: path, cfg: cfg, retired: make(map[uint64]*time.Timer)}
@@ -100,6 +106,7 @@ func OpenDir(path string, cfg DirConfig) (*Dir, error) {
 	}
 	d.solid.Store(!punches)
 	d.handles.init(d, cfg.OpenPacks)
+	d.recycler.limit = cfg.Keep
 	d.packs.init(d, next)
 	return d, nil
 }
@@ -295,11 +302,14 @@ type Stats struct {
 	Puts    int64 // bodies put or staged into packs
 	Flushes int64 // syncs they took: Puts/Flushes is the mean batch
 	Lost    int64 // syncs that failed: look at the disk
+	Cached  int64 // reads that the page cache answered; not counted if Keep is negative
+	Past    int64 // reads straight from the disk
 }
 
 // Stats returns the counters; cheap.
 func (d *Dir) Stats() Stats {
-	return Stats{Puts: d.packs.staged.Load(), Flushes: d.packs.flushes.Load(), Lost: d.packs.losses.Load()}
+	return Stats{Puts: d.packs.staged.Load(), Flushes: d.packs.flushes.Load(), Lost: d.packs.losses.Load(),
+		Cached: d.reads.cached.Load(), Past: d.reads.past.Load()}
 }
 
 // Close waits for running writes, also for open Writers. Readers stay usable.

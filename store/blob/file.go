@@ -113,6 +113,7 @@ func (w *fileWriter) commit() error {
 		os.Remove(to) // not acknowledged; better no garbage
 		return err
 	}
+	w.d.recycler.wrote(to, w.size)
 	return nil
 }
 
@@ -173,18 +174,18 @@ func readFooter(f *os.File) (header, []byte, error) {
 }
 
 func (d *Dir) openFile(p place) (Reader, error) {
-	f, err := os.Open(d.filePath(p.file))
+	src, err := d.openSource(d.filePath(p.file), os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
-	h, raw, err := readFooter(f)
+	h, raw, err := readFooter(src.f)
 	var table []uint32
 	if err == nil {
 		table, err = parseTable(raw, h)
 	}
 	if err != nil {
-		f.Close()
+		src.close()
 		return nil, err
 	}
-	return &blockReader{f: f, size: h.length, table: table, bufs: &d.handles.bufs, end: func() { f.Close() }}, nil
+	return &blockReader{src: src, size: h.length, table: table, bufs: &d.handles.bufs, end: func() { src.close() }, held: -1}, nil
 }

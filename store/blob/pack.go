@@ -188,7 +188,9 @@ func (p *packer) flush() (upto int64) {
 		if ends[i] > k.synced {
 			p.syncPack(k, ends[i])
 		}
-		p.retirePack(k)
+		if p.retirePack(k) {
+			p.d.recycler.wrote(p.d.packPath(k.n), k.off)
+		}
 	}
 	return upto
 }
@@ -215,21 +217,22 @@ func (p *packer) syncPack(k *pack, end int64) {
 	}
 }
 
-// retirePack closes the file of a pack that is closed and fully synced, or lost.
-func (p *packer) retirePack(k *pack) {
+// retirePack closes the file of a pack that is closed and fully synced, or lost; true: it did.
+func (p *packer) retirePack(k *pack) bool {
 	p.gate.Lock()
 	defer p.gate.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	lost := p.isLost(k.n, k.off-1)
 	if !k.closed || k.off > k.synced && !lost {
-		return
+		return false
 	}
 	if k.zeroed > k.off {
 		k.f.Truncate(k.off) // give back what was written ahead
 	}
 	k.f.Close()
 	p.dirty = slices.DeleteFunc(p.dirty, func(x *pack) bool { return x == k })
+	return true
 }
 
 // ahead writes zeros where the next records will go. Overwriting blocks that

@@ -69,6 +69,21 @@ func punch(f *os.File, off, n int64) (ok bool, err error) {
 	return true, err
 }
 
+// openDirect opens a file for reads past the page cache.
+func openDirect(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
+}
+
+// readCached fills b from the page cache; false: not all of it is there.
+func readCached(f *os.File, b []byte, off int64) bool {
+	bufs := [1][]byte{b}
+	n, err := unix.Preadv2(int(f.Fd()), bufs[:], off, unix.RWF_NOWAIT)
+	return err == nil && n == len(b)
+}
+
+// dropPages asks the kernel to give up the clean pages of a file.
+func dropPages(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+
 // allocated is the disk space a file takes, in octets.
 func allocated(fi os.FileInfo) int64 {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {

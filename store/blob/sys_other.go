@@ -2,7 +2,10 @@
 
 package blob
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 // punches says whether punch can work at all.
 const punches = false
@@ -21,5 +24,11 @@ func syncData(f *os.File) error { return f.Sync() }
 
 // punch does nothing here: the space comes back by compaction.
 func punch(*os.File, int64, int64) (ok bool, err error) { return false, nil }
+
+func openDirect(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func readCached(*os.File, []byte, int64) bool { return false }
+
+func dropPages(*os.File) {}
 
 func allocated(fi os.FileInfo) int64 { return fi.Size() }
