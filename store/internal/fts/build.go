@@ -3,16 +3,17 @@ package fts
 import (
 	"bytes"
 	"encoding/binary"
-	"hash/maphash"
 	"math"
+	"math/bits"
+	"math/rand/v2"
 	"slices"
 )
 
 // Builder collects the terms of a batch of messages: ids ascending, for each
 // Message, its Texts, Done. It may be used again after Reset.
 type Builder struct {
-	seed   maphash.Seed
-	table  []uint32 // open addressing: term number + 1
+	seed   [2]uint64
+	table  []uint64 // open addressing: 32 bits of the hash, term number + 1; 0: free
 	terms  []termRef
 	arena  []byte // octets of the terms, one after another
 	pairs  []pair // which term came up in which message, in order of messages
@@ -28,10 +29,11 @@ type Builder struct {
 }
 
 type termRef struct {
+	key   uint64 // the first eight octets, as they sort
 	off   uint32
-	n     uint8
-	group uint32
 	last  uint32 // message number + 1 that had it last
+	group uint32
+	n     uint8
 }
 
 type pair struct{ term, msg uint32 }
@@ -44,7 +46,7 @@ type group struct {
 
 // NewBuilder returns an empty Builder.
 func NewBuilder() *Builder {
-	b := &Builder{seed: maphash.MakeSeed(), table: make([]uint32, 1<<12), byName: map[string]uint32{}}
+	b := &Builder{seed: [2]uint64{rand.Uint64(), rand.Uint64()}, table: make([]uint64, 1<<12), byName: map[string]uint32{}}
 	for f := Field(0); f < fieldEnd; f++ {
 		b.groups = append(b.groups, group{prefix: []byte{byte(f)}, field: f})
 	}
@@ -59,7 +61,7 @@ const keepTerms = 1 << 16
 // Reset forgets all messages.
 func (b *Builder) Reset() {
 	if len(b.table) > 4*keepTerms {
-		b.table, b.terms, b.arena, b.pairs = make([]uint32, keepTerms), nil, nil, nil
+		b.table, b.terms, b.arena, b.pairs = make([]uint64, keepTerms), nil, nil, nil
 	}
 	clear(b.table)
 	b.terms, b.arena, b.pairs = b.terms[:0], b.arena[:0], b.pairs[:0]
@@ -156,62 +158,95 @@ func (b *Builder) header(name []byte) uint32 {
 
 // addTerm records that the message has tok in the current group.
 func (b *Builder) addTerm(tok []byte) {
-	h := maphash.Bytes(b.seed, tok) + uint64(b.group)*0x9E3779B97F4A7C15
-	h ^= h >> 29
+	key, tag := b.hash(tok)
 	mask := uint64(len(b.table) - 1)
 	msg := uint32(len(b.ids))
-	for i := h & mask; ; i = (i + 1) & mask {
-		n := b.table[i]
-		if n == 0 {
-			b.newTerm(int(i), tok, msg)
+	for i := tag & mask; ; i = (i + 1) & mask {
+		s := b.table[i]
+		if s == 0 {
+			b.newTerm(i, tag, key, tok, msg)
 			return
 		}
-		t := &b.terms[n-1]
-		if t.group == b.group && int(t.n) == len(tok) && string(b.arena[t.off:int(t.off)+len(tok)]) == string(tok) {
+		if s>>32 != tag {
+			continue
+		}
+		n := uint32(s) - 1
+		t := &b.terms[n]
+		if t.key == key && t.group == b.group && int(t.n) == len(tok) && (len(tok) <= 8 || string(b.tok(t)) == string(tok)) {
 			if t.last != msg {
 				t.last = msg
-				b.pairs = append(b.pairs, pair{n - 1, msg - 1})
+				b.pairs = append(b.pairs, pair{n, msg - 1})
 			}
 			return
 		}
 	}
 }
 
-func (b *Builder) newTerm(slot int, tok []byte, msg uint32) {
+// hash returns the first eight octets of tok as they sort, and 32 bits that depend on all of it, on the
+// group and on the seed, so that nobody can send terms that fall together.
+func (b *Builder) hash(tok []byte) (key, tag uint64) {
+	n := len(tok)
+	if n >= 8 {
+		key = binary.BigEndian.Uint64(tok)
+	} else if cap(tok) >= 8 {
+		key = binary.BigEndian.Uint64(tok[:8]) &^ (math.MaxUint64 >> (8 * n))
+	} else {
+		var w [8]byte
+		copy(w[:], tok)
+		key = binary.BigEndian.Uint64(w[:])
+	}
+	h := fold(key^b.seed[0], uint64(b.group)<<8|uint64(n)^b.seed[1])
+	if n > 8 {
+		for rest := tok[8:]; len(rest) > 8; rest = rest[8:] {
+			h = fold(h^binary.LittleEndian.Uint64(rest), b.seed[0])
+		}
+		h = fold(h^binary.LittleEndian.Uint64(tok[n-8:]), b.seed[1])
+	}
+	return key, h >> 32
+}
+
+// fold mixes two words: the halves of their product, as wyhash does.
+func fold(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+func (b *Builder) newTerm(slot, tag, key uint64, tok []byte, msg uint32) {
 	if len(b.arena)-b.begin > maxTerms {
 		b.tooMuch()
 		return
 	}
-	b.terms = append(b.terms, termRef{off: uint32(len(b.arena)), n: uint8(len(tok)), group: b.group, last: msg})
+	b.terms = append(b.terms, termRef{key: key, off: uint32(len(b.arena)), last: msg, group: b.group, n: uint8(len(tok))})
 	b.arena = append(b.arena, tok...)
 	b.pairs = append(b.pairs, pair{uint32(len(b.terms) - 1), msg - 1})
-	b.table[slot] = uint32(len(b.terms))
+	b.table[slot] = tag<<32 | uint64(len(b.terms))
 	if len(b.terms)*2 > len(b.table) {
 		b.grow()
 	}
 }
 
 func (b *Builder) grow() {
-	b.table = make([]uint32, 4*len(b.table))
+	old := b.table
+	b.table = make([]uint64, 4*len(old))
 	mask := uint64(len(b.table) - 1)
-	for n := range b.terms {
-		t := &b.terms[n]
-		h := maphash.Bytes(b.seed, b.tok(t)) + uint64(t.group)*0x9E3779B97F4A7C15
-		h ^= h >> 29
-		i := h & mask
+	for _, s := range old {
+		if s == 0 {
+			continue
+		}
+		i := s >> 32 & mask
 		for b.table[i] != 0 {
 			i = (i + 1) & mask
 		}
-		b.table[i] = uint32(n + 1)
+		b.table[i] = s
 	}
 }
 
 func (b *Builder) tok(t *termRef) []byte { return b.arena[t.off : int(t.off)+int(t.n)] }
 
-// sortable orders terms: rank of the group and first octets in key, the rest by comparison.
+// sortable orders terms: rank of the group, first octets, the rest by comparison.
 type sortable struct {
-	key  uint64
-	term uint32
+	key        uint64
+	rank, term uint32
 }
 
 // sorted returns the terms in order.
@@ -221,22 +256,22 @@ func (b *Builder) sorted() []sortable {
 		order[i] = uint32(i)
 	}
 	slices.SortFunc(order, func(x, y uint32) int { return bytes.Compare(b.groups[x].prefix, b.groups[y].prefix) })
-	rank := make([]uint64, len(order))
+	rank := make([]uint32, len(order))
 	for i, g := range order {
-		rank[g] = uint64(i) << 40
+		rank[g] = uint32(i)
 	}
 	out := make([]sortable, len(b.terms))
 	for i := range b.terms {
 		t := &b.terms[i]
-		var w [8]byte
-		copy(w[3:], b.tok(t))
-		out[i] = sortable{rank[t.group] | binary.BigEndian.Uint64(w[:]), uint32(i)}
+		out[i] = sortable{t.key, rank[t.group], uint32(i)}
 	}
 	slices.SortFunc(out, func(x, y sortable) int {
-		if x.key != y.key {
-			if x.key < y.key {
-				return -1
-			}
+		switch {
+		case x.rank != y.rank:
+			return int(x.rank) - int(y.rank)
+		case x.key < y.key:
+			return -1
+		case x.key > y.key:
 			return 1
 		}
 		return bytes.Compare(b.tok(&b.terms[x.term]), b.tok(&b.terms[y.term]))
