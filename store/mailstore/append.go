@@ -15,12 +15,13 @@ const (
 		VALUES (?,?,?,?,?,?,?,?,?,?,?)`
 	sqlInsertMessage = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary)
 		VALUES (?,?,?,?,?,?,?,?,?)`
-	sqlInsertBody = `INSERT INTO bodies (body_id, refs, codec, rawsize, crc, sha256, ref, data) VALUES (?,1,?,?,?,?,?,?)`
-	sqlRefBody    = `UPDATE bodies SET refs=refs+1 WHERE body_id=? AND refs>0`
-	sqlRefThread  = `INSERT INTO thread_ref (account_id, ref, thread_id) VALUES (?,?,?) ON CONFLICT DO NOTHING`
-	sqlFindThread = `SELECT thread_id FROM thread_ref WHERE account_id=? AND ref=?`
-	sqlDedup      = `SELECT mailbox_id, uid, msg_id, thread_id, modseq FROM dedup WHERE account_id=? AND token=? AND expires>?`
-	sqlAddDedup   = `INSERT INTO dedup (account_id, token, mailbox_id, uid, msg_id, thread_id, modseq, expires) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)
+	sqlInsertBody    = `INSERT INTO bodies (body_id, refs, codec, rawsize, crc, sha256, ref, data) VALUES (?,1,?,?,?,?,?,?)`
+	sqlInsertSummary = `INSERT INTO summaries (body_id, summary) VALUES (?,?)`
+	sqlRefBody       = `UPDATE bodies SET refs=refs+1 WHERE body_id=? AND refs>0`
+	sqlRefThread     = `INSERT INTO thread_ref (account_id, ref, thread_id) VALUES (?,?,?) ON CONFLICT DO NOTHING`
+	sqlFindThread    = `SELECT thread_id FROM thread_ref WHERE account_id=? AND ref=?`
+	sqlDedup         = `SELECT mailbox_id, uid, msg_id, thread_id, modseq FROM dedup WHERE account_id=? AND token=? AND expires>?`
+	sqlAddDedup      = `INSERT INTO dedup (account_id, token, mailbox_id, uid, msg_id, thread_id, modseq, expires) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)
 		ON CONFLICT (account_id, token) DO UPDATE SET mailbox_id=?3, uid=?4, msg_id=?5, thread_id=?6, modseq=?7, expires=?8`
 )
 
@@ -133,6 +134,9 @@ func (t *tx) insert(id MailboxID, m *ImportedMessage) (Appended, error) {
 	return out, err
 }
 
+// noSummary is what messages.summary holds where summaries has it.
+var noSummary = []byte{}
+
 func (t *tx) writeMessage(b *mbox, r *row, more []KeywordID, thread ThreadID, body int64, m *ImportedMessage) error {
 	a := t.a.id
 	if _, err := t.exec(sqlInsertIndex, db.Int(a), db.Int(b.id), db.Int(r.uid), db.Int(r.msg), db.Int(r.modseq), db.Int(r.flags),
@@ -144,7 +148,7 @@ func (t *tx) writeMessage(b *mbox, r *row, more []KeywordID, thread ThreadID, bo
 		prefix = nil
 	}
 	_, err := t.exec(sqlInsertMessage, db.Int(messageKey(a, MessageID(r.msg))), db.Int(b.id), db.Int(r.uid), db.Int(thread),
-		db.Int(body), db.Int(m.Order), db.Text(m.UIDL), db.Blob(prefix), db.Blob(m.Body.summary))
+		db.Int(body), db.Int(m.Order), db.Text(m.UIDL), db.Blob(prefix), db.Blob(noSummary))
 	return err
 }
 
@@ -214,9 +218,12 @@ func (t *tx) storeBody(b *Body) (int64, error) {
 			}
 		}
 	}
-	_, err := t.exec(sqlInsertBody, db.Int(id), db.Int(b.codec), db.Int(b.size), db.Int(b.crc), db.Blob(b.sha[:]),
-		db.Text(string(b.ref)), db.Blob(b.inline))
+	if _, err := t.exec(sqlInsertBody, db.Int(id), db.Int(b.codec), db.Int(b.size), db.Int(b.crc), db.Blob(b.sha[:]),
+		db.Text(string(b.ref)), db.Blob(b.inline)); err != nil {
+		return 0, err
+	}
 	b.row.Store(id)
+	_, err := t.exec(sqlInsertSummary, db.Int(id), db.Blob(b.summary))
 	return id, err
 }
 

@@ -93,10 +93,10 @@ const (
 		COALESCE(SUM(CASE WHEN flags&8<>0 THEN 1 ELSE 0 END),0), COALESCE(MAX(uid),0), COALESCE(MAX(modseq),0), COALESCE(MAX(msg_id),0)
 		FROM msgidx WHERE account_id=? AND mailbox_id=?`
 	sqlMismatch = `SELECT x.uid, m.id IS NULL, b.body_id IS NULL, COALESCE(m.mailbox_id=x.mailbox_id AND m.uid=x.uid, 0),
-		COALESCE(x.size=b.rawsize+COALESCE(LENGTH(m.prefix),0), 0) FROM msgidx x
-		LEFT JOIN messages m ON m.id=((x.account_id<<32)|x.msg_id) LEFT JOIN bodies b ON b.body_id=m.body_id
+		LENGTH(m.summary)=0 AND s.body_id IS NULL FROM msgidx x
+		LEFT JOIN messages m ON m.id=((x.account_id<<32)|x.msg_id) LEFT JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id
 		WHERE x.account_id=? AND x.mailbox_id=? AND (m.id IS NULL OR b.body_id IS NULL OR m.mailbox_id<>x.mailbox_id OR m.uid<>x.uid
-		OR x.size<>b.rawsize+COALESCE(LENGTH(m.prefix),0))`
+		OR x.size<>b.rawsize+COALESCE(LENGTH(m.prefix),0) OR LENGTH(m.summary)=0 AND s.body_id IS NULL)`
 	sqlOrder    = `SELECT uid, added FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid`
 	sqlStranger = `SELECT COUNT(*) FROM msgidx x WHERE x.account_id=?1 AND NOT EXISTS
 		(SELECT 1 FROM mailboxes b WHERE b.account_id=?1 AND b.mailbox_id=x.mailbox_id)
@@ -198,6 +198,8 @@ func (c *checker) mailbox(q *db.Conn, a *acct, m *mbox, p Problem) error {
 			c.bad(p, "message has no body")
 		case r.Int(3) == 0:
 			c.bad(p, "message says that it is elsewhere")
+		case r.Int(4) != 0:
+			c.bad(p, "message has no summary")
 		default:
 			c.bad(p, "size in the index differs from the body's")
 		}
@@ -248,16 +250,27 @@ func (c *checker) unlisted(q *db.Conn, id mail.AccountID) error {
 	return nil
 }
 
-// refs checks that each body is counted as often as it is used.
+const (
+	sqlMiscounted = `SELECT b.body_id, b.refs+COALESCE(c.refs, 0), COALESCE(n.uses, 0) FROM bodies b LEFT JOIN copied c ON c.body_id=b.body_id LEFT JOIN
+		(SELECT body_id, COUNT(*) AS uses FROM messages GROUP BY body_id) n ON n.body_id=b.body_id WHERE b.refs+COALESCE(c.refs, 0)<>COALESCE(n.uses, 0)`
+	sqlBodyless = `SELECT body_id FROM summaries UNION SELECT body_id FROM copied EXCEPT SELECT body_id FROM bodies`
+)
+
+// refs checks that each body is counted as often as it is used, and that what hangs on a body went with it.
 func (c *checker) refs() error {
 	return c.s.db.View(c.ctx, func(q *db.Conn) error {
 		c.found = c.found[:0]
-		for r, err := range q.Rows(`SELECT b.body_id, b.refs, COALESCE(n.uses, 0) FROM bodies b LEFT JOIN
-			(SELECT body_id, COUNT(*) AS uses FROM messages GROUP BY body_id) n ON n.body_id=b.body_id WHERE b.refs<>COALESCE(n.uses, 0)`) {
+		for r, err := range q.Rows(sqlMiscounted) {
 			if err != nil {
 				return err
 			}
 			c.bad(Problem{Fatal: r.Int(1) < r.Int(2)}, "body %d is counted %d times and used %d times", r.Int(0), r.Int(1), r.Int(2))
+		}
+		for r, err := range q.Rows(sqlBodyless) {
+			if err != nil {
+				return err
+			}
+			c.bad(Problem{}, "body %d is gone, its summary or its count of copies is not", r.Int(0))
 		}
 		return nil
 	})

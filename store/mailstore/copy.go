@@ -39,8 +39,8 @@ const (
 	sqlMoveIndexDense  = copyIndex + `?6+x.n, msg_id, ?7, flags, size, idate, ?8, ?7, kw_more` + fromDense
 	sqlMoveIndexSparse = copyIndex + `?6+x.n, msg_id, ?7, flags, size, idate, ?8, ?7, kw_more` + fromSparse
 
-	sqlCopyRefs = `UPDATE bodies SET refs=refs+x.uses FROM
-		(SELECT body_id, COUNT(*) AS uses FROM messages WHERE id BETWEEN ? AND ? GROUP BY body_id) x WHERE bodies.body_id=x.body_id`
+	sqlCopyRefs = `INSERT INTO copied (body_id, refs) SELECT body_id, COUNT(*) FROM messages WHERE id BETWEEN ? AND ? GROUP BY body_id
+		ON CONFLICT (body_id) DO UPDATE SET refs=copied.refs+excluded.refs`
 )
 
 // Copy copies messages with flags and dates into dst (RFC 9051 §6.4.7); all or none.

@@ -26,8 +26,8 @@ type Reader struct {
 	summary message.Stored
 }
 
-const sqlOpenMessage = `SELECT m.prefix, m.summary, b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m
-	JOIN bodies b ON b.body_id=m.body_id WHERE m.id=?`
+const sqlOpenMessage = `SELECT m.prefix, COALESCE(s.summary, m.summary), b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m
+	JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id WHERE m.id=?`
 
 // storedBody is a row of bodies.
 type storedBody struct {

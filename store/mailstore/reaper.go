@@ -114,8 +114,11 @@ const (
 	sqlDeadRows   = `SELECT uid, msg_id FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid LIMIT ?`
 	sqlDropRows   = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid<=?`
 	sqlDropMsg    = `DELETE FROM messages WHERE id=? RETURNING body_id`
+	sqlUncopy     = `UPDATE copied SET refs=refs-1 WHERE body_id=? RETURNING refs`
+	sqlEndCopied  = `DELETE FROM copied WHERE body_id=?`
 	sqlUnrefBody  = `UPDATE bodies SET refs=refs-1 WHERE body_id=? RETURNING refs, ref`
 	sqlDropBody   = `DELETE FROM bodies WHERE body_id=?`
+	sqlDropSum    = `DELETE FROM summaries WHERE body_id=?`
 	sqlGoneRef    = `INSERT INTO gone_refs (ref, at) VALUES (?,?) ON CONFLICT DO NOTHING`
 	sqlDueRefs    = `SELECT ref FROM gone_refs WHERE at<=? LIMIT ?`
 	sqlEndGoneRef = `DELETE FROM gone_refs WHERE ref=?`
@@ -199,24 +202,36 @@ func (s *Store) reapMessages(t *db.Tx, a mail.AccountID, msgs []MessageID) error
 		if !found {
 			continue
 		}
-		var refs int64
-		var ref string
-		if found, err = t.Row(sqlUnrefBody, db.Int(body)).Scan(&refs, &ref); err != nil {
+		if err := unref(t, body, now); err != nil {
 			return err
-		}
-		if !found || refs > 0 {
-			continue
-		}
-		if _, err := t.Exec(sqlDropBody, db.Int(body)); err != nil {
-			return err
-		}
-		if ref != "" {
-			if _, err := t.Exec(sqlGoneRef, db.Text(ref), db.Int(now)); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// unref takes one use off a body: of those that COPY made first, and with the last one the body's rows go.
+func unref(t *db.Tx, body, now int64) error {
+	var refs int64
+	found, err := t.Row(sqlUncopy, db.Int(body)).Scan(&refs)
+	if err == nil && found && refs == 0 {
+		_, err = t.Exec(sqlEndCopied, db.Int(body))
+	}
+	if err != nil || found {
+		return err
+	}
+	var ref string
+	if found, err = t.Row(sqlUnrefBody, db.Int(body)).Scan(&refs, &ref); err != nil || !found || refs > 0 {
+		return err
+	}
+	for _, sql := range []string{sqlDropBody, sqlDropSum} {
+		if _, err := t.Exec(sql, db.Int(body)); err != nil {
+			return err
+		}
+	}
+	if ref != "" {
+		_, err = t.Exec(sqlGoneRef, db.Text(ref), db.Int(now))
+	}
+	return err
 }
 
 // deleteBlobs ends blobs whose last row is gone for longer than BlobGrace.

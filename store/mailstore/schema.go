@@ -15,6 +15,12 @@ import "bahnpost/store/internal/db"
 //
 // thread_ref knows the conversations by hashes of message id and subject; threads.go says how its rows end.
 //
+// summaries holds what was read from a body at arrival, once for all messages that have it. Rows of messages from before
+// step 4 have their own in messages.summary; in all others that is empty.
+//
+// copied counts the messages that COPY made of a body, beside bodies.refs: rows of bodies are wide, and a COPY that
+// changed them would write all octets kept in them anew.
+//
 // msgidx is slim: the only table that a mailbox open reads. added is the modseq
 // of its arrival; it rises with uid, so arrivals need no row in changelog.
 var steps = []db.Step{`
@@ -88,4 +94,7 @@ CREATE INDEX messages_imported ON messages (mailbox_id, id) WHERE uidl<>'' OR po
 `, `
 ALTER TABLE messages ADD COLUMN origin BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX messages_origin ON messages (origin) WHERE origin<>0;
+`, `
+CREATE TABLE summaries (body_id INTEGER PRIMARY KEY, summary BLOB NOT NULL);
+CREATE TABLE copied (body_id INTEGER PRIMARY KEY, refs BIGINT NOT NULL);
 `}
