@@ -58,6 +58,7 @@ type ListenConfig struct {
 	ProxyFrom     []string `toml:"proxy_protocol_from"`
 	MaxConns      int      `toml:"max_connections"`
 	MaxConnsPerIP int      `toml:"max_connections_per_ip"`
+	MaxPerAccount int      `toml:"max_sessions_per_account"`
 }
 
 // TLSConfig names the certificate. Paths are relative to the node's directory.

@@ -16,7 +16,7 @@ func defaults() Config {
 		Listen: ListenConfig{
 			Addresses: []string{"0.0.0.0", "::"}, LMTPAddresses: []string{"127.0.0.1", "::1"},
 			LMTP: 24, SMTP: 25, Submission: 587, Submissions: 465, IMAP: 143, IMAPS: 993, POP3: 110, POP3S: 995, HTTP: 80, HTTPS: 443,
-			ProxyFrom: []string{}, MaxConns: 20000, MaxConnsPerIP: 1000,
+			ProxyFrom: []string{}, MaxConns: 20000, MaxConnsPerIP: 1000, MaxPerAccount: 100,
 		},
 		TLS: TLSConfig{Certificate: "tls/cert.pem", Key: "tls/key.pem"},
 		Login: LoginConfig{SCRAM: "auto", CacheFor: Duration(5 * time.Minute), HashConcurrency: 0,

@@ -18,6 +18,7 @@ func (n *Node) observe() {
 		m.Gauge("bahnpost_sessions", "Connections with a login, now.", labels, one(func(s listen.Stats) int64 { return s.LoggedIn }))
 		m.Counter("bahnpost_accepted_total", "Connections accepted.", labels, one(func(s listen.Stats) int64 { return s.Accepted }))
 		m.Counter("bahnpost_refused_total", "Connections over a limit.", labels, one(func(s listen.Stats) int64 { return s.Refused }))
+		m.Counter("bahnpost_crowded_total", "Logins refused because the account has too many sessions.", labels, one(func(s listen.Stats) int64 { return s.Crowded }))
 		m.Counter("bahnpost_tls_failures_total", "TLS handshakes that failed.", labels, one(func(s listen.Stats) int64 { return s.TLSFailed }))
 		m.Counter("bahnpost_panics_total", "Bugs that cost a session.", labels, one(func(s listen.Stats) int64 { return s.Panics }))
 	}

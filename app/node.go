@@ -119,7 +119,7 @@ func (n *Node) openDoors(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	n.server = listen.New(listen.Config{TLS: n.certs.config(), MaxConns: c.Listen.MaxConns, MaxConnsPerIP: c.Listen.MaxConnsPerIP,
+	n.server = listen.New(listen.Config{TLS: n.certs.config(), MaxConns: c.Listen.MaxConns, MaxConnsPerIP: c.Listen.MaxConnsPerIP, MaxPerAccount: c.Listen.MaxPerAccount,
 		AllowPlaintext: c.Login.PlaintextOnLoopback, TrustedProxies: proxies, Log: n.log})
 	ac := adminConfig(f, c, n.log, o.Version, o.Commit)
 	ac.Sessions, ac.Kick, ac.Forget = n.server.Sessions, n.server.Kick, n.gate.Forget

@@ -107,17 +107,19 @@ func loginCommand(s *session, d *imap.Decoder) error {
 	if err != nil {
 		return err
 	}
-	s.loggedIn(l)
-	return nil
+	return s.loggedIn(l)
 }
 
-// loggedIn makes l the session's identity.
-func (s *session) loggedIn(l listen.Login) {
-	s.conn.Bind(l)
+// loggedIn makes l the session's identity, unless it has too many sessions.
+func (s *session) loggedIn(l listen.Login) error {
+	if err := s.conn.Bind(l); err != nil {
+		return err
+	}
 	s.login, s.state = l, authenticated
 	s.watched = time.Time{}                                        // the deadline of strangers no longer holds
 	s.cmd.code = "CAPABILITY " + string(s.appendCapabilities(nil)) // RFC 9051 §6.2.3
 	s.cmd.text = "logged in"
+	return nil
 }
 
 // authenticate: "AUTHENTICATE" SP mechanism [SP initial-response] (RFC 9051
@@ -148,15 +150,13 @@ func authenticate(s *session, d *imap.Decoder) error {
 			return err
 		}
 		if done && len(challenge) == 0 {
-			s.loggedIn(x.Login())
-			return nil
+			return s.loggedIn(x.Login())
 		}
 		if response, err = s.saslResponse(challenge); err != nil {
 			return err
 		}
 		if done {
-			s.loggedIn(x.Login())
-			return nil
+			return s.loggedIn(x.Login())
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"bahnpost/mail"
 )
 
 // Conn is an accepted connection. It costs little when idle: it has no read
@@ -134,11 +136,38 @@ func (c *Conn) MayLogin() bool {
 // local reports whether the peer is this machine.
 func (c *Conn) local() bool { return !c.addr.IsValid() || c.addr.IsLoopback() }
 
-// Bind records in the register who logged in (and unbinds with a zero Login: UNAUTHENTICATE).
-func (c *Conn) Bind(l Login) {
-	c.srv.mu.Lock()
-	defer c.srv.mu.Unlock()
+// ErrSessions is what Bind says of an account that has too many sessions.
+var ErrSessions = &mail.Error{Kind: mail.Limit, Text: "too many sessions of this account, end one of them"}
+
+// Bind records in the register who logged in (and unbinds with a zero Login, which never fails: UNAUTHENTICATE).
+// ErrSessions: the account has Config.MaxPerAccount sessions already; the connection is bound as before.
+func (c *Conn) Bind(l Login) error {
+	s := c.srv
+	s.mu.Lock()
+	if counts := !c.local(); counts && l.Account != c.login.Account {
+		if l.Account != 0 && int(s.perAccount[l.Account]) >= s.cfg.MaxPerAccount {
+			s.mu.Unlock()
+			c.port.crowded.Add(1)
+			s.cfg.Log.Warn("login refused", "session", c.ID(), "protocol", c.port.Protocol, "remote", c.ip, "login", l.Address.String(), "limit", "sessions of the account")
+			return ErrSessions
+		}
+		s.leave(c.login.Account)
+		if l.Account != 0 {
+			s.perAccount[l.Account]++
+		}
+	}
 	c.login = l
+	s.mu.Unlock()
+	return nil
+}
+
+// leave takes a counted session from its account's; mu is held.
+func (s *server) leave(a mail.AccountID) {
+	if n := s.perAccount[a]; n > 1 {
+		s.perAccount[a] = n - 1
+	} else {
+		delete(s.perAccount, a)
+	}
 }
 
 // end cancels the session and wakes its Read. Safe from any goroutine.

@@ -66,6 +66,7 @@ type Config struct {
 	TLS              *tls.Config
 	MaxConns         int            // [20000] per endpoint
 	MaxConnsPerIP    int            // [1000] per IPv4 address or IPv6 /64, over all endpoints; loopback is not counted
+	MaxPerAccount    int            // [100] sessions logged in to one account, over all endpoints; those from loopback are not counted
 	AllowPlaintext   bool           // plaintext login allowed on loopback connections without TLS
 	HandshakeTimeout time.Duration  // [30s] for a TLS handshake, and for a PROXY header
 	TrustedProxies   []netip.Prefix // who may send PROXY headers [loopback]
@@ -76,6 +77,7 @@ type Config struct {
 const (
 	DefaultMaxConns         = 20000
 	DefaultMaxConnsPerIP    = 1000
+	DefaultMaxPerAccount    = 100
 	DefaultHandshakeTimeout = 30 * time.Second
 )
 
@@ -85,6 +87,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConnsPerIP <= 0 {
 		c.MaxConnsPerIP = DefaultMaxConnsPerIP
+	}
+	if c.MaxPerAccount <= 0 {
+		c.MaxPerAccount = DefaultMaxPerAccount
 	}
 	if c.HandshakeTimeout <= 0 {
 		c.HandshakeTimeout = DefaultHandshakeTimeout

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
+
+	"bahnpost/mail"
 )
 
 // Times of the accept loop and of the end.
@@ -41,6 +43,8 @@ type server struct {
 	perIP  map[netip.Addr]int32
 	ending bool // sessions are asked to end
 	ended  bool // Late ones too
+
+	perAccount map[mail.AccountID]int32 // sessions that count towards MaxPerAccount
 }
 
 // port is a bound endpoint with its counters.
@@ -49,13 +53,14 @@ type port struct {
 	ln  net.Listener
 	tls *tls.Config
 
-	open, accepted, refused, tlsFailed, proxyFailed, panics atomic.Int64
+	open, accepted, refused, crowded, tlsFailed, proxyFailed, panics atomic.Int64
 }
 
 func (s *server) init(cfg Config) {
 	s.cfg = cfg.withDefaults()
 	s.conns = make(map[*Conn]struct{})
 	s.perIP = make(map[netip.Addr]int32)
+	s.perAccount = make(map[mail.AccountID]int32)
 	// Ids of two runs of one node should differ in the log.
 	s.nextID.Store(uint64(time.Now().Unix()) * idRoom)
 }
@@ -301,6 +306,7 @@ func (s *server) unregister(c *Conn) {
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	if !c.local() {
+		s.leave(c.login.Account)
 		if s.perIP[c.site]--; s.perIP[c.site] <= 0 {
 			delete(s.perIP, c.site)
 		}

@@ -391,3 +391,49 @@ func TestIdleConnIsLean(t *testing.T) {
 		t.Errorf("%d octets a connection", each)
 	}
 }
+
+// TestTooManySessionsOfOneAccount: over all ports and addresses, from login to logout; loopback is not counted.
+func TestTooManySessionsOfOneAccount(t *testing.T) {
+	t.Parallel()
+	var log logbook
+	s := New(Config{MaxPerAccount: 2, Log: log.logger()})
+	anna, bert := Login{Account: 1}, Login{Account: 2}
+	session := func(ip string) *Conn {
+		c := conn(t, s, ip)
+		s.register(c)
+		return c
+	}
+	a, b, c := session("192.0.2.1"), session("2001:db8::1"), session("192.0.2.3")
+	bind := func(c *Conn, l Login, want error) {
+		t.Helper()
+		if err := c.Bind(l); err != want {
+			t.Errorf("login gives %v, want %v", err, want)
+		}
+	}
+	bind(a, anna, nil)
+	bind(a, anna, nil) // the same session again
+	bind(b, anna, nil)
+	bind(c, anna, ErrSessions)
+	bind(c, bert, nil) // others are not concerned
+	bind(c, anna, ErrSessions)
+	if n := c.port.crowded.Load(); n != 2 || s.perAccount[2] != 1 {
+		t.Errorf("%d refused; sessions: %v", n, s.perAccount)
+	}
+	for range 5 {
+		bind(session("127.0.0.1"), anna, nil)
+	}
+	bind(a, Login{}, nil) // UNAUTHENTICATE
+	bind(c, anna, nil)
+	bind(a, anna, ErrSessions)
+	s.unregister(b)
+	bind(a, anna, nil)
+	for _, x := range []*Conn{a, c} {
+		s.unregister(x)
+	}
+	if len(s.perAccount) != 0 {
+		t.Errorf("still counted: %v", s.perAccount)
+	}
+	if !strings.Contains(log.String(), `limit="sessions of the account"`) {
+		t.Error(log.String())
+	}
+}

@@ -7,6 +7,7 @@ type Stats struct {
 	LoggedIn       int64 // of them with a login
 	Accepted       int64
 	Refused        int64 // over a limit
+	Crowded        int64 // logins refused because the account has too many sessions
 	TLSFailed      int64 // handshakes
 	ProxyFailed    int64 // connections without the PROXY header that must come
 	Panics         int64 // bugs that cost a session
@@ -25,7 +26,7 @@ func (s *Server) Stats() []Stats {
 	out := make([]Stats, 0, len(s.ports))
 	for _, p := range s.ports {
 		out = append(out, Stats{Protocol: p.Protocol, Addr: p.Addr, Open: p.open.Load(), LoggedIn: in[p], Accepted: p.accepted.Load(),
-			Refused: p.refused.Load(), TLSFailed: p.tlsFailed.Load(), ProxyFailed: p.proxyFailed.Load(), Panics: p.panics.Load()})
+			Refused: p.refused.Load(), Crowded: p.crowded.Load(), TLSFailed: p.tlsFailed.Load(), ProxyFailed: p.proxyFailed.Load(), Panics: p.panics.Load()})
 	}
 	return out
 }

@@ -59,11 +59,14 @@ func (s *session) failed(err error) error {
 
 // enter opens the maildrop and answers the login.
 func (s *session) enter(l listen.Login) error {
+	if err := s.conn.Bind(l); err != nil {
+		return s.failed(err)
+	}
 	if err := s.drop.open(s, l); err != nil {
+		s.conn.Bind(listen.Login{})
 		return s.failed(err)
 	}
 	s.login = l
-	s.conn.Bind(l)
 	s.state = transaction
 	s.say("+OK maildrop has " + count(s.drop.left) + " messages (" + octets(s.drop.size) + " octets)")
 	return nil

@@ -38,6 +38,9 @@ func auth(s *session, args string) {
 	if s.closing {
 		return
 	}
+	if err == nil {
+		err = s.conn.Bind(login)
+	}
 	ok := err == nil
 	if s.cfg.Metrics != nil {
 		s.cfg.Metrics.Login(s.conn.Protocol(), ok)
@@ -47,7 +50,6 @@ func auth(s *session, args string) {
 		return
 	}
 	s.login = login
-	s.conn.Bind(login)
 	s.reply(235, "2.7.0", "welcome")
 }
 
@@ -61,6 +63,9 @@ func (s *session) refuseLogin(err error) {
 		if _, ours := errors.AsType[*smtp.SyntaxError](err); !ours {
 			a.code, a.status = 504, "5.5.4" // unknown mechanism, or one that can't be understood
 		}
+	case mail.Limit: // too many sessions: this one can't be of use
+		s.bye(421, "4.7.0", a.text)
+		return
 	case mail.Disabled:
 		a.code, a.status = 535, "5.7.13" // RFC 5248 §2.4 style: account disabled
 	case mail.Unavailable, mail.Internal:

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -74,4 +75,71 @@ func ownAddress() string {
 		}
 	}
 	return ""
+}
+
+// TestSessionsOfOneAccount: an account that has all the sessions it may have hears so from each protocol in its words (RFC 5530 §3,
+// RFC 3206 §4, RFC 4954 §4 and RFC 5321 §3.8); others log in, and so does it after one has gone.
+func TestSessionsOfOneAccount(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a node of its own; not in -short")
+	}
+	w := town.New(t)
+	people(w, 5)
+	w.Configure("#max_sessions_per_account = 100", "max_sessions_per_account = 2")
+	w.Configure("#proxy_protocol_from = []", `proxy_protocol_from = ["127.0.0.1"]`) // to come from elsewhere
+	w.Serve()
+	login := map[string][]string{
+		"imaps":       {"* OK", "a LOGIN %s secret\r\n", "a ", "a OK ", "a NO [LIMIT] "},
+		"pop3s":       {"+OK", "USER %s@example.org\r\nPASS secret\r\n", "", "+OK maildrop", "-ERR [SYS/TEMP] "},
+		"submissions": {"220", "EHLO x\r\nAUTH PLAIN %s\r\n", "", "235 ", "421 4.7.0 "},
+	}
+	enter := func(port, user string) (c *wire, in bool) {
+		t.Helper()
+		l := login[port]
+		c = dial(t, w.Addr(port))
+		c.say("PROXY TCP4 192.0.2.1 192.0.2.2 4000 993\r\n")
+		c.startTLS()
+		c.want(t, l[0])
+		if port == "submissions" {
+			user = base64.StdEncoding.EncodeToString([]byte("\x00" + user + "@example.org\x00secret"))
+		}
+		c.say(l[1], user)
+		for {
+			switch s := c.want(t, l[2]); {
+			case strings.HasPrefix(s, l[3]):
+				return c, true
+			case strings.HasPrefix(s, l[4]+"too many sessions of this account"):
+				return c, false
+			}
+		}
+	}
+	first, in1 := enter("imaps", "u0")
+	second, in2 := enter("submissions", "u0")
+	if !in1 || !in2 {
+		t.Fatal("the first two are refused")
+	}
+	for i, port := range []string{"imaps", "pop3s", "submissions"} {
+		if _, in := enter(port, "u0"); in {
+			t.Errorf("%s takes a third session", port)
+		}
+		if _, in := enter(port, fmt.Sprint("u", i+1)); !in {
+			t.Errorf("%s refuses somebody else", port)
+		}
+	}
+	first.ok(t, "UNAUTHENTICATE")
+	if _, in := enter("pop3s", "u0"); !in {
+		t.Error("one may come after one has gone")
+	}
+	first.refused(t, "[LIMIT]", "LOGIN u0 secret")
+	first.ok(t, "LOGIN u4 secret") // the refusal left the session as it was
+	second.must(t, "221", "QUIT")
+	for end := time.Now().Add(patience); ; { // the node learns of it a moment later
+		if _, in := enter("imaps", "u0"); in {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a session that has ended still counts")
+		}
+	}
+	quiet(t, w)
 }
