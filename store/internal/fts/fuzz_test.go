@@ -116,3 +116,45 @@ func FuzzPlan(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCut: tokens are the same wherever the text is cut into chunks, and those that nextText says.
+func FuzzCut(f *testing.F) {
+	f.Add("HELLO.WORLD@EXAMPLE, 日本語 A-B- 'TIS X_Y--Z @A@B@ .C", uint64(1))
+	f.Add(strings.Repeat("AB CD.E- ", 20)+"GRÜN "+strings.Repeat("X", 90)+" END.", uint64(2))
+	f.Add(strings.Repeat("A", 62)+".B "+strings.Repeat("A", 63)+".B "+strings.Repeat("A", 64)+"-B", uint64(3))
+	f.Fuzz(func(t *testing.T, text string, seed uint64) {
+		if !utf8.ValidString(text) || len(text) > 4096 {
+			return
+		}
+		var want, got []string
+		keep := func(to *[]string) func([]byte) {
+			return func(b []byte) {
+				if c, n := classAt(b); c != cjk || n < len(b) { // where a run ends in a chunk its last rune comes alone too
+					*to = append(*to, string(b))
+				}
+			}
+		}
+		b := []byte(text)
+		for s := nextText(b, 0); s.from < len(b); s = nextText(b, s.to) {
+			if s.cjk {
+				bigrams(b[s.from:s.to], keep(&want))
+			} else {
+				pieces(b[s.from:s.to], keep(&want))
+			}
+		}
+		c := cutter{add: keep(&got)}
+		r := rand.New(rand.NewPCG(seed, 5))
+		for rest := b; len(rest) > 0; {
+			k := 1 + r.IntN(len(rest))
+			for k < len(rest) && !utf8.RuneStart(rest[k]) {
+				k++
+			}
+			c.feed(rest[:k])
+			rest = rest[k:]
+		}
+		c.end()
+		if !slices.Equal(got, want) {
+			t.Fatalf("%q: %q, want %q", text, got, want)
+		}
+	})
+}

@@ -1,6 +1,9 @@
 package fts
 
 import (
+	"encoding/binary"
+	"math"
+	"math/bits"
 	"unicode"
 	"unicode/utf8"
 )
@@ -151,6 +154,12 @@ func nextWord(b []byte, i int) span {
 	}
 	s := span{from: i}
 	for i < len(b) {
+		for i < len(b) && b[i] > ' ' && b[i] < 0x7F {
+			i++
+		}
+		if i == len(b) {
+			break
+		}
 		space, n := spaceAt(b[i:])
 		if space {
 			break
@@ -215,6 +224,9 @@ func (c *cutter) cut(b []byte, final bool) (rest []byte) {
 		next = nextWord
 	}
 	for i := 0; ; {
+		if !c.words {
+			i = c.quick(b, i)
+		}
 		s := next(b, i)
 		if s.from == len(b) {
 			return nil
@@ -242,6 +254,53 @@ func (c *cutter) cut(b []byte, final bool) (rest []byte) {
 			}
 		}
 	}
+}
+
+// quick adds tokens of b from i on as nextText finds them, as long as there is nothing but ASCII near
+// and the token is short, and returns where to go on: not inside a token.
+func (c *cutter) quick(b []byte, i int) int {
+	for {
+		toks, n := asciiTokens(b[i:])
+		at := n
+		for toks != 0 {
+			from := bits.TrailingZeros64(toks)
+			to := from + bits.TrailingZeros64(^(toks >> from))
+			if to+1 >= n { // it may go on, or end with a joiner that goes on
+				at = from
+				break
+			}
+			c.add(b[i+from : i+to])
+			toks &= math.MaxUint64 << to
+		}
+		if at == 0 {
+			return i
+		}
+		i += at
+	}
+}
+
+// asciiTokens classes the first n octets of b, up to 64, all of them ASCII; the bits of toks are the octets
+// that belong to tokens, if what follows does not matter.
+func asciiTokens(b []byte) (toks uint64, n int) {
+	const (
+		each = 0x0101010101010101
+		high = 0x80 * each
+		pick = 0x0102040810204080 // gathers the lowest bit of each octet in the highest octet
+	)
+	var alnum, join uint64
+	for ; n < 64 && n+8 <= len(b); n += 8 {
+		w := binary.LittleEndian.Uint64(b[n:])
+		if w&high != 0 {
+			break
+		}
+		// Octets are below 0x80, so an addition sets the high bit of each that is not below a bound, and disturbs no neighbour.
+		l := w | 0x20*each
+		a := (l+(0x80-'a')*each)&^(l+(0x7F-'z')*each) | (w+(0x80-'0')*each)&^(w+(0x7F-'9')*each)
+		j := (w+(0x80-'-')*each)&^(w+(0x7F-'.')*each) | ^((w ^ '_'*each) + 0x7F*each) | ^((w ^ '@'*each) + 0x7F*each) | ^((w ^ '\''*each) + 0x7F*each)
+		alnum |= (a & high >> 7 * pick >> 56) << n
+		join |= (j & high >> 7 * pick >> 56) << n
+	}
+	return alnum | join&(alnum<<1)&(alnum>>1), n
 }
 
 // unfinished reports whether a token followed by rest may go on in the next chunk.
