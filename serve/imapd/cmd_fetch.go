@@ -22,6 +22,9 @@ type fetchPlan struct {
 	modseq  bool // says MODSEQ at the end
 	hasFlag bool // FLAGS is among the items
 
+	opener opener
+	after  *mailstore.Entry // what comes after the one that is answered
+
 	spoilt error // of a message that is damaged; the others are answered, then the command fails with it
 }
 

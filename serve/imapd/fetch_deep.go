@@ -12,6 +12,7 @@ func (s *session) fetchSome(p *fetchPlan, chunk []mailstore.Entry) error {
 	if len(chunk) == 0 {
 		return nil
 	}
+	defer p.opener.drop()
 	var touched mailstore.UIDSet
 	if p.seen {
 		var err error
@@ -21,6 +22,7 @@ func (s *session) fetchSome(p *fetchPlan, chunk []mailstore.Entry) error {
 	}
 	if !p.meta {
 		for i := range chunk {
+			p.after = entryAt(chunk, i+1)
 			if err := s.fetchEach(p, &chunk[i], nil, touched.Contains(chunk[i].Row.UID)); err != nil {
 				return err
 			}
@@ -42,12 +44,21 @@ func (s *session) fetchSome(p *fetchPlan, chunk []mailstore.Entry) error {
 		if i == len(chunk) {
 			break
 		}
+		p.after = entryAt(chunk, i+1)
 		if err := s.fetchEach(p, &chunk[i], m, touched.Contains(chunk[i].Row.UID)); err != nil {
 			return err
 		}
 		i++
 	}
 	return nil
+}
+
+// entryAt is the i-th entry; nil: there is none.
+func entryAt(chunk []mailstore.Entry, i int) *mailstore.Entry {
+	if i == len(chunk) {
+		return nil
+	}
+	return &chunk[i]
 }
 
 // markSeen sets \Seen on those of a chunk that lack it, and refreshes their
@@ -101,7 +112,7 @@ func (s *session) fetchOne(p *fetchPlan, e *mailstore.Entry, m *mailstore.Meta, 
 	}
 	var parts partReader
 	if p.body {
-		r, err := s.srv.store.OpenMessage(s.ctx, s.login.Account, e.Row.Message)
+		r, err := p.opener.open(s, e, p.after)
 		if mail.KindOf(err) == mail.NoSuchMessage {
 			return nil // expunged meanwhile
 		}
