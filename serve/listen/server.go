@@ -241,7 +241,10 @@ func (s *server) serve(p *port, nc net.Conn) {
 		s.refuse(p, nc, "connections of the address")
 		return
 	}
-	defer s.unregister(c)
+	defer func() {
+		s.unregister(c) // first: who sees the end of one connection may come again at once
+		c.Close()       // says so in TLS (RFC 8446 §6.1), if that began meanwhile
+	}()
 	if p.Implicit {
 		if err := c.StartTLS(ctx); err != nil {
 			return // counted and logged there
@@ -252,7 +255,6 @@ func (s *server) serve(p *port, nc net.Conn) {
 
 // handle runs the handler; a panic is a bug that may cost one session, not the node.
 func (s *server) handle(ctx context.Context, c *Conn) {
-	defer c.Close()
 	defer func() {
 		if r := recover(); r != nil {
 			c.port.panics.Add(1)

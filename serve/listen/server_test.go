@@ -437,3 +437,41 @@ func TestTooManySessionsOfOneAccount(t *testing.T) {
 		t.Error(log.String())
 	}
 }
+
+// heard keeps what came over a connection.
+type heard struct {
+	net.Conn
+	b bytes.Buffer
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	h.b.Write(p[:n])
+	return n, err
+}
+
+// TestEndOfSession: who sees the end of a connection is no longer counted, and TLS that began with STARTTLS ends with a
+// close_notify (RFC 8446 §6.1, RFC 5246 §7.2.1).
+func TestEndOfSession(t *testing.T) {
+	t.Parallel()
+	cert := certificate(t, "mx.example.org", false)
+	s, addr := run(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}, Endpoint{Protocol: "imap", Handler: handle(func(ctx context.Context, c *Conn) {
+		if c.StartTLS(ctx) == nil {
+			fmt.Fprint(c, "bye\r\n")
+		}
+	})})
+	for range 50 {
+		raw := &heard{Conn: dial(t, addr)}
+		c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
+		if got := readAll(t, c); got != "bye\r\n" {
+			t.Fatalf("heard %q", got)
+		}
+		if n := len(s.Sessions()); n != 0 {
+			t.Fatalf("%d sessions are registered after the client saw the end", n)
+		}
+		const alert, warningLen = 21, 2 + 5 + 24 // AES-GCM adds 24 octets
+		if b := raw.b.Bytes(); len(b) < warningLen || b[len(b)-warningLen] != alert {
+			t.Fatalf("no alert at the end: % x", b[max(0, len(b)-64):])
+		}
+	}
+}
