@@ -451,7 +451,7 @@ func (h *heard) Read(p []byte) (int, error) {
 }
 
 // TestEndOfSession: who sees the end of a connection is no longer counted, and TLS that began with STARTTLS ends with a
-// close_notify (RFC 8446 §6.1, RFC 5246 §7.2.1).
+// close_notify (RFC 8446 §6.1).
 func TestEndOfSession(t *testing.T) {
 	t.Parallel()
 	cert := certificate(t, "mx.example.org", false)
