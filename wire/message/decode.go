@@ -8,8 +8,8 @@ import (
 // 7BIT/8BIT/BINARY; X-UUENCODE where possible), leniently. ok is false for an
 // unknown encoding (RFC 3516 §4.3 UNKNOWN-CTE); the octets come unchanged then.
 func Decoder(encoding string, r io.Reader) (_ io.Reader, ok bool) {
-	c := &chunkReader{r: r}
-	if ok = c.start(encoding); !ok || c.kind == identity {
+	c := new(chunkReader)
+	if ok = c.reset(encoding, r); !ok || c.kind == identity {
 		return r, ok
 	}
 	return c, true
@@ -74,6 +74,12 @@ type chunkReader struct {
 }
 
 const decodeBlock = 16 << 10
+
+// reset makes c ready for another body, keeping its memory; false for an unknown encoding.
+func (c *chunkReader) reset(encoding string, r io.Reader) bool {
+	c.r, c.out, c.off, c.err = r, c.out[:0], 0, nil
+	return c.start(encoding)
+}
 
 // Read implements io.Reader.
 func (c *chunkReader) Read(b []byte) (int, error) {

@@ -2,6 +2,7 @@ package message
 
 import (
 	"encoding/binary"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -18,10 +19,10 @@ func Fold(b []byte, s string) []byte {
 	if i == len(s) {
 		return b
 	}
-	if !utf8.ValidString(s[i:]) {
-		return append(b[:n], s...)
+	if f, ok := foldRunes(b[:n+i], s[i:]); ok {
+		return f
 	}
-	return foldRunes(b[:n+i], s[i:])
+	return append(b[:n], s...)
 }
 
 // foldASCII folds b in place, eight octets at a time, up to the first that is not ASCII.
@@ -43,25 +44,74 @@ func foldASCII(b []byte) (n int) {
 	return n
 }
 
-func foldRunes(b []byte, s string) []byte {
-	var buf [utf8.UTFMax]byte
-	for _, r := range s {
-		if r < utf8.RuneSelf {
-			if r >= 'a' && r <= 'z' {
-				r -= 'a' - 'A'
+// foldRunes appends s folded; false if s is not UTF-8.
+func foldRunes(b []byte, s string) ([]byte, bool) {
+	table := foldTable()
+	for len(s) > 0 {
+		if s[0] < utf8.RuneSelf {
+			n := 1
+			for n < len(s) && s[n] < utf8.RuneSelf {
+				n++
 			}
-			b = append(b, byte(r))
+			b = append(b, s[:n]...)
+			foldASCII(b[len(b)-n:])
+			s = s[n:]
 			continue
 		}
-		r = unicode.ToTitle(r)
-		n := utf8.EncodeRune(buf[:], r)
-		if d := norm.NFKD.Properties(buf[:n]).Decomposition(); d != nil {
-			b = append(b, d...)
-		} else if r >= 0xac00 && r <= 0xd7a3 {
-			b = norm.NFKD.Append(b, buf[:n]...) // Hangul decomposes by rule, not by table
-		} else {
-			b = append(b, buf[:n]...)
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			return nil, false
+		case r < tableEnd:
+			if f := table.of(r); f != "" {
+				b = append(b, f...)
+			} else {
+				b = append(b, s[:n]...)
+			}
+		case r >= 0x3400 && r < 0xA000: // Han: neither case nor decomposition
+			b = append(b, s[:n]...)
+		default:
+			b = foldRune(b, r)
 		}
+		s = s[n:]
 	}
-	return b
+	return b, true
 }
+
+// foldRune appends one rune folded.
+func foldRune(b []byte, r rune) []byte {
+	var buf [utf8.UTFMax]byte
+	n := utf8.EncodeRune(buf[:], unicode.ToTitle(r))
+	if d := norm.NFKD.Properties(buf[:n]).Decomposition(); d != nil {
+		return append(b, d...)
+	}
+	if r >= 0xac00 && r <= 0xd7a3 {
+		return norm.NFKD.Append(b, buf[:n]...) // Hangul decomposes by rule, not by table
+	}
+	return append(b, buf[:n]...)
+}
+
+// tableEnd is the rune behind those of foldTable: Latin, Greek, Cyrillic, punctuation, Kana.
+const tableEnd = 0x3100
+
+// foldedRunes has what foldRune says of the runes below tableEnd.
+type foldedRunes struct {
+	from [tableEnd + 1]uint16 // of a rune in text; as much as of the next: it is its own
+	text string
+}
+
+func (t *foldedRunes) of(r rune) string { return t.text[t.from[r]:t.from[r+1]] }
+
+// foldTable is made when it is first wanted: 30 KB, a millisecond.
+var foldTable = sync.OnceValue(func() *foldedRunes {
+	t := new(foldedRunes)
+	var text, f []byte
+	for r := rune(0); r < tableEnd; r++ {
+		if f = foldRune(f[:0], r); string(f) != string(r) {
+			text = append(text, f...)
+		}
+		t.from[r+1] = uint16(len(text))
+	}
+	t.text = string(text)
+	return t
+})

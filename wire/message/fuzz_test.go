@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -133,6 +134,59 @@ func FuzzTexts(f *testing.F) {
 		})
 		if err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// plainQP decodes RFC 2045 §6.7 in the plainest way.
+func plainQP(src []byte) (dst []byte) {
+	for line := range bytes.SplitAfterSeq(src, []byte("\n")) {
+		text, eol := line, ""
+		for _, eol = range []string{"\r\n", "\n", ""} {
+			if t, ok := bytes.CutSuffix(line, []byte(eol)); ok {
+				text = t
+				break
+			}
+		}
+		text = bytes.TrimRight(text, " \t")
+		if t, ok := bytes.CutSuffix(text, []byte("=")); ok {
+			text, eol = t, ""
+		}
+		for i := 0; i < len(text); i++ {
+			if text[i] == '=' && i+2 < len(text) && unhex(text[i+1])|unhex(text[i+2]) < 16 {
+				dst = append(dst, unhex(text[i+1])<<4|unhex(text[i+2]))
+				i += 2
+			} else {
+				dst = append(dst, text[i])
+			}
+		}
+		dst = append(dst, eol...)
+	}
+	return dst
+}
+
+// FuzzQP: however the octets come in, they are decoded as RFC 2045 §6.7 says.
+func FuzzQP(f *testing.F) {
+	for _, s := range []string{"Gr=C3=BC=C3=9Fe  an alle =\r\n die \t\r\n  \r\nda=20\t\r\n sind=", "a==\n= =\t\r\n=0D\n=\r\r\n\r \r\n=3", "x=4\n1=  ", strings.Repeat("0123456=\n=3D ", 9)} {
+		f.Add([]byte(s), uint64(1))
+	}
+	f.Fuzz(func(t *testing.T, src []byte, seed uint64) {
+		if len(src) >= qpHeld {
+			return
+		}
+		var s qpStep
+		var got []byte
+		r := rand.New(rand.NewPCG(seed, 1))
+		for rest := src; ; {
+			k := r.IntN(len(rest) + 1)
+			last := k == len(rest)
+			got = s.step(got, rest[:k], last)
+			if rest = rest[k:]; last {
+				break
+			}
+		}
+		if want := plainQP(src); !bytes.Equal(got, want) {
+			t.Fatalf("%q: %q, want %q", src, got, want)
 		}
 	})
 }

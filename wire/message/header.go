@@ -181,7 +181,11 @@ func unfoldOnly(v string) string {
 func unfoldSlow(v string, i int) string {
 	b := make([]byte, i, len(v))
 	copy(b, v)
-	for ; i < len(v); i++ {
+	return string(appendUnfolded(b, v[i:]))
+}
+
+func appendUnfolded[T string | []byte](b []byte, v T) []byte {
+	for i := 0; i < len(v); i++ {
 		switch c := v[i]; c {
 		case 0:
 			b = append(b, '?')
@@ -196,7 +200,7 @@ func unfoldSlow(v string, i int) string {
 			b = append(b, c)
 		}
 	}
-	return string(b)
+	return b
 }
 
 // readHeader fills part from the header octets read; for the root of a message its envelope too.
@@ -235,6 +239,10 @@ func (p *Parser) readHeader(part *Part, digest bool) {
 // line): name as written, raw value with folding, and the whole field's octets.
 // Lines that are no field are passed over.
 func Fields(header []byte, yield func(name string, value, whole []byte) bool) {
+	eachField(header, func(name, value, whole []byte) bool { return yield(string(name), value, whole) })
+}
+
+func eachField(header []byte, yield func(name, value, whole []byte) bool) {
 	eol := byte('\n')
 	if bytes.IndexByte(header, '\n') < 0 {
 		eol = '\r'
@@ -261,7 +269,7 @@ func Fields(header []byte, yield func(name string, value, whole []byte) bool) {
 		if len(name) == 0 || bytes.HasPrefix(name, []byte("From ")) || bytes.ContainsAny(name, "\r\n") {
 			continue
 		}
-		if !yield(string(name), whole[i+1:], whole) {
+		if !yield(name, whole[i+1:], whole) {
 			return
 		}
 	}

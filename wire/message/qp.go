@@ -1,6 +1,11 @@
 package message
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+)
 
 // qpStep decodes RFC 2045 §6.7 line by line: white space at a line's end goes (rule 3), "="
 // at the end joins lines (rule 5), a "=" that no two hex digits follow stays (the note under
@@ -14,72 +19,127 @@ func (s *qpStep) step(dst, src []byte, last bool) []byte {
 		src = append(s.held, src...)
 		s.held = src[:0]
 	}
-	for len(src) > 0 {
-		i := bytes.IndexByte(src, '\n')
-		if i >= 0 {
-			dst = qpLine(dst, src[:i+1])
-			src = src[i+1:]
-			continue
-		}
-		if last {
-			return qpLine(dst, src)
-		}
-		keep := len(src) // what may belong to the line end: white space, "=" and what follows it
-		for keep > 0 && len(src)-keep < qpHeld && (src[keep-1] == ' ' || src[keep-1] == '\t' || src[keep-1] == '\r') {
-			keep--
-		}
-		for j := 1; j <= 2 && j <= keep; j++ {
-			if src[keep-j] == '=' {
-				keep -= j
-				break
-			}
-		}
-		dst = qpText(dst, src[:keep])
-		s.held = append(s.held[:0], src[keep:]...)
-		return dst
+	keep := len(src)
+	if !last {
+		keep = qpKeep(src)
 	}
+	dst = qpDecode(dst, src[:keep], last)
+	s.held = append(s.held[:0], src[keep:]...)
 	return dst
 }
 
-// qpLine decodes the end of a line, line end included.
-func qpLine(dst, line []byte) []byte {
-	n := len(line)
-	eol := line[n:]
-	if n > 0 && line[n-1] == '\n' {
-		n--
-		if n > 0 && line[n-1] == '\r' {
-			n--
+// qpKeep is how much of src can be decoded before more has come: behind its last line all but what may belong
+// to the line's end, which is white space, "=" and what follows it.
+func qpKeep(src []byte) int {
+	line := bytes.LastIndexByte(src, '\n') + 1
+	keep := len(src)
+	for keep > line && len(src)-keep < qpHeld && (src[keep-1] == ' ' || src[keep-1] == '\t' || src[keep-1] == '\r') {
+		keep--
+	}
+	for j := 1; j <= 2 && keep-j >= line; j++ {
+		if src[keep-j] == '=' {
+			return keep - j
 		}
-		eol = line[n:]
 	}
-	for n > 0 && (line[n-1] == ' ' || line[n-1] == '\t') {
-		n--
-	}
-	if n > 0 && line[n-1] == '=' {
-		return qpText(dst, line[:n-1])
-	}
-	return append(qpText(dst, line[:n]), eol...)
+	return keep
 }
 
-// qpText decodes octets without line ends.
-func qpText(dst, s []byte) []byte {
-	for {
-		i := bytes.IndexByte(s, '=')
-		if i < 0 {
-			return append(dst, s...)
+// qpDecode decodes whole lines and what stands behind them; last: the end of that is a line's end. The result is no longer than src.
+func qpDecode(dst, src []byte, last bool) []byte {
+	const (
+		each = 0x0101010101010101
+		high = 0x80 * each
+	)
+	dst = slices.Grow(dst, len(src)+8)
+	out := dst[len(dst) : len(dst)+len(src)+8]
+	n := 0     // octets in out
+	solid := 0 // up to here they stay: line ends, and what was encoded
+	for i := 0; i < len(src); {
+		for i+8 <= len(src) {
+			w := binary.LittleEndian.Uint64(src[i:])
+			binary.LittleEndian.PutUint64(out[n:], w)
+			eq, nl := w^'='*each, w^'\n'*each
+			if stop := ((eq-each)&^eq | (nl-each)&^nl) & high; stop != 0 {
+				k := bits.TrailingZeros64(stop) / 8
+				i, n = i+k, n+k
+				break
+			}
+			i, n = i+8, n+8
 		}
-		dst = append(dst, s[:i]...)
-		s = s[i:]
-		if len(s) >= 3 {
-			if hi, lo := unhex(s[1]), unhex(s[2]); hi|lo < 16 {
-				dst = append(dst, hi<<4|lo)
-				s = s[3:]
+		if i == len(src) {
+			break
+		}
+		switch c := src[i]; c {
+		case '\n':
+			n = qpLineEnd(out, n, solid)
+			solid = n
+			i++
+		case '=':
+			if i+2 < len(src) {
+				if hi, lo := unhex(src[i+1]), unhex(src[i+2]); hi|lo < 16 {
+					out[n] = hi<<4 | lo
+					n++
+					solid = n
+					i += 3
+					continue
+				}
+			}
+			if k := qpSoft(src[i+1:], last); k >= 0 {
+				i += 1 + k
+				solid = n
 				continue
 			}
+			fallthrough
+		default:
+			out[n] = c
+			n++
+			i++
 		}
-		dst = append(dst, '=')
-		s = s[1:]
 	}
+	if last {
+		n = qpTrim(out, n, solid)
+	}
+	return dst[:len(dst)+n]
+}
+
+// qpLineEnd puts the end of a line, of which CR may be there, behind out[:n] without the white space from solid on.
+func qpLineEnd(out []byte, n, solid int) int {
+	cr := n > solid && out[n-1] == '\r'
+	if cr {
+		n--
+	}
+	n = qpTrim(out, n, solid)
+	if cr {
+		out[n] = '\r'
+		n++
+	}
+	out[n] = '\n'
+	return n + 1
+}
+
+// qpTrim is n without the white space that out[solid:n] ends with.
+func qpTrim(out []byte, n, solid int) int {
+	for n > solid && (out[n-1] == ' ' || out[n-1] == '\t') {
+		n--
+	}
+	return n
+}
+
+// qpSoft is how much of s a soft line break takes behind its "=", -1 if it is none; last: the end of s is a line's end.
+func qpSoft(s []byte, last bool) int {
+	i := 0
+	for i < len(s) && (s[i] == ' ' || s[i] == '\t') {
+		i++
+	}
+	switch rest := s[i:]; {
+	case len(rest) == 0 && last:
+		return i
+	case len(rest) > 0 && rest[0] == '\n':
+		return i + 1
+	case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
+		return i + 2
+	}
+	return -1
 }
 
 // uuStep decodes uuencoded lines between "begin" and "end".

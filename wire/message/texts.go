@@ -44,6 +44,9 @@ type textWalk struct {
 	r     io.ReaderAt
 	yield func(TextKind, string, []byte) bool
 	buf   []byte
+	name  []byte
+	text  []byte            // an unfolded value
+	names map[string]string // in lower case
 	chunk textChunks
 	stop  bool
 	err   error
@@ -71,25 +74,55 @@ func (w *textWalk) header(p *Part, kind TextKind) {
 		w.fail(err)
 		b = b[:got]
 	}
-	Fields(b, func(name string, v, _ []byte) bool {
-		text := DecodeHeader(unfold(string(v)))
-		w.stop = !w.yield(kind, lower(name), []byte(text))
+	eachField(b, func(name, v, _ []byte) bool {
+		w.stop = !w.yield(kind, w.lower(name), w.value(v))
 		return !w.stop
 	})
 }
 
-func lower(s string) string {
-	switch s {
-	case "From":
-		return "from"
-	case "To":
-		return "to"
-	case "Subject":
-		return "subject"
-	case "Received":
-		return "received"
+// maxNames bounds the header names kept from message to message.
+const maxNames = 1000
+
+// lower returns a field's name in lower case.
+func (w *textWalk) lower(name []byte) string {
+	b := w.name[:0]
+	for _, c := range name {
+		if c >= utf8.RuneSelf {
+			return strings.ToLower(string(name))
+		}
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		b = append(b, c)
 	}
-	return strings.ToLower(s)
+	w.name = b
+	s, ok := w.names[string(b)]
+	if !ok {
+		if w.names == nil || len(w.names) >= maxNames {
+			w.names = make(map[string]string)
+		}
+		s = string(b)
+		w.names[s] = s
+	}
+	return s
+}
+
+// value is DecodeHeader(unfold(v)); most values need neither.
+func (w *textWalk) value(v []byte) []byte {
+	v = bytes.Trim(v, " \t\r\n")
+	plain, whole := true, true
+	for _, c := range v {
+		plain = plain && c < utf8.RuneSelf
+		whole = whole && c != '\r' && c != '\n' && c != 0
+	}
+	if !whole {
+		w.text = appendUnfolded(w.text[:0], v)
+		v = w.text
+	}
+	if plain && !bytes.Contains(v, []byte("=?")) {
+		return v
+	}
+	return []byte(DecodeHeader(string(v)))
 }
 
 // part yields the texts of one part and those inside; the depth is bounded by MaxDepth.
@@ -122,18 +155,22 @@ func (w *textWalk) part(p *Part) {
 // textChunks turns what a reader gives into chunks of valid UTF-8 that end between words.
 type textChunks struct {
 	guess bool
+	dec   chunkReader
 	buf   []byte
 	html  stripper
 }
 
 // textOf yields the decoded text of a text part whose encoded octets r has.
 func (c *textChunks) textOf(part *Part, r io.Reader, yield func([]byte) bool) error {
-	r, _ = Decoder(part.Encoding, r)
+	if c.dec.reset(part.Encoding, r) && c.dec.kind != identity {
+		r = &c.dec
+	}
 	name := param(part.Params, "CHARSET")
 	k, _ := charset(name)
 	if c.guess = k == charsetGuess; k != charsetUTF8 && !c.guess {
 		r = CharsetReader(name, r)
 	}
+	defer func() { c.dec.r = nil }()
 	if part.Subtype != "HTML" && part.Subtype != "XHTML" {
 		return c.copy(r, yield)
 	}
