@@ -123,7 +123,7 @@ func (s *session) answerFates(fates [][]mail.Receipt, size int64, begin time.Tim
 
 func (s *session) answerMail(a answer, who string) {
 	if a.code == 250 {
-		s.chatter = 0
+		s.chatter, s.fruit = 0, time.Now()
 		a.text = "saved " + s.mail.env.Ref
 	} else {
 		s.failed = true

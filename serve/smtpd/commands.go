@@ -3,6 +3,7 @@ package smtpd
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // phase is how far a session has come.
@@ -76,6 +77,8 @@ func (s *session) dispatch(verb, args string) {
 		s.fail(501, "5.5.4", "no argument is allowed here")
 	case c.in&s.phase == 0:
 		s.fail(503, "5.5.1", s.outOfPhase(verb))
+	case s.barren() && verb != "QUIT":
+		s.bye(421, "4.4.2", "no mail for a long time")
 	default:
 		if !c.mails {
 			if s.chatter++; s.chatter > s.cfg.MaxChatter {
@@ -85,6 +88,11 @@ func (s *session) dispatch(verb, args string) {
 		}
 		c.run(s, args)
 	}
+}
+
+// barren reports that no mail has been taken for too long. A message that comes in chunks has MinRate.
+func (s *session) barren() bool {
+	return s.cfg.MaxBarren > 0 && s.phase != chunked && time.Since(s.fruit) > s.cfg.MaxBarren
 }
 
 func (s *session) outOfPhase(verb string) string {

@@ -34,6 +34,7 @@ type Config struct {
 	MaxErrors      int           // refused or malformed commands before we hang up [20; LMTP 1000]
 	MaxUnknown     int           // unknown recipients in one session of MX before we hang up [200]: address harvesting
 	MaxChatter     int           // commands other than RCPT, DATA and BDAT between two accepted mails [1000; LMTP 100000]
+	MaxBarren      time.Duration // how long a session goes on without a mail that is taken [30m; LMTP: for ever]: NOOP now and then does not keep it
 	MaxUnderWay    int           // messages whose octets are coming, over all sessions [1000]: each holds a buffer here and up to a megabyte in the store
 	CommandTimeout time.Duration // for a whole command line [5m], RFC 5321 §4.5.3.2.7
 	DataTimeout    time.Duration // without an octet of message data [3m], RFC 5321 §4.5.3.2.5
@@ -52,6 +53,7 @@ const (
 	DefaultMaxErrors      = 20
 	DefaultMaxUnknown     = 200
 	DefaultMaxChatter     = 1000
+	DefaultMaxBarren      = 30 * time.Minute
 	DefaultMaxUnderWay    = 1000
 	DefaultMinRate        = 64
 	DefaultGreetPause     = 5 * time.Millisecond
@@ -93,6 +95,7 @@ func (c Config) withDefaults() Config {
 		def(&c.MaxErrors, 1000)
 		def(&c.MaxChatter, 100000)
 	} else {
+		dur(&c.MaxBarren, DefaultMaxBarren)
 		def(&c.MaxMails, DefaultMaxMails)
 	}
 	def(&c.MaxRecipients, DefaultMaxRecipients)
@@ -159,6 +162,7 @@ var _ listen.Handler = (*Server)(nil)
 // Serve implements listen.Handler.
 func (s *Server) Serve(ctx context.Context, c *listen.Conn) {
 	x := &session{srv: s, cfg: &s.cfg, conn: c, ctx: ctx, work: context.WithoutCancel(ctx), start: time.Now(), id: c.ID()}
+	x.fruit = x.start
 	x.in = smtp.NewReader(x, x.small[:])
 	x.run()
 }

@@ -42,6 +42,7 @@ type session struct {
 	failed              bool // the running command was answered with an error
 	errors, unknown     int
 	chatter             int
+	fruit               time.Time // a mail was taken last, or the session began
 	mails, rcpts, mailN int
 	octets              int64
 

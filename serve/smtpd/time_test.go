@@ -245,3 +245,42 @@ func FuzzSession(f *testing.F) {
 		}
 	})
 }
+
+// TestBarren: NOOP for ever, or recipients without a message, do not keep a session; mails do.
+func TestBarren(t *testing.T) {
+	for name, said := range map[string]string{"NOOP": "NOOP", "RCPT": "RCPT TO:<alice@example.org>"} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				c := newHouse(t, Config{}).pipe(t)
+				c.talk(t, strings.Split(untilData, "C: DATA")[0])
+				start := time.Now()
+				for time.Since(start) < 30*time.Minute {
+					c.talk(t, "C: "+said+"\nS: 250")
+					time.Sleep(4 * time.Minute)
+				}
+				c.talk(t, "C: "+said+"\nS: 421 4.4.2 no mail\nS.")
+			})
+		})
+	}
+	t.Run("mail", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			c := newHouse(t, Config{}).pipe(t)
+			c.talk(t, "S: 220\nC: EHLO x\nS: 250")
+			for range 20 {
+				c.talk(t, "C: MAIL FROM:<a@b.example>\nS: 250\nC: RCPT TO:<alice@example.org>\nS: 250\nC: DATA\nS: 354\nC: x: y\nC: .\nS: 250")
+				time.Sleep(4 * time.Minute)
+			}
+			c.talk(t, "C: QUIT\nS: 221\nS.")
+		})
+	})
+	t.Run("LMTP", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			c := newHouse(t, Config{Role: LMTP}).pipe(t)
+			c.talk(t, "S: 220")
+			for range 60 {
+				c.talk(t, "C: NOOP\nS: 250")
+				time.Sleep(4 * time.Minute)
+			}
+		})
+	})
+}
