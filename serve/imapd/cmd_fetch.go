@@ -61,7 +61,7 @@ func fetch(s *session, d *imap.Decoder) error {
 		return nil
 	}
 	want := 0
-	if !s.cmd.uid && !set.Saved {
+	if !s.cmd.uid && !set.Saved && p.mods.Partial == nil {
 		want = count(imap.Resolve(set.Ranges, uint32(s.mbox.view.Count())))
 	}
 	n, err := s.fetchAll(&p, uids)
@@ -89,8 +89,6 @@ func (s *session) plan(p *fetchPlan) error {
 		return bad("VANISHED needs UID FETCH with CHANGEDSINCE (RFC 7162 §3.2.6)")
 	case m.Vanished && !s.has(qresync):
 		return bad("VANISHED needs QRESYNC enabled (RFC 7162 §3.2.6)")
-	case m.Partial != nil && !s.cmd.uid:
-		return bad("PARTIAL needs UID FETCH (RFC 9394 §3.3)")
 	}
 	p.uid = s.cmd.uid && !s.has(uidOnly)
 	p.modseq = m.HasChangedSince
@@ -233,7 +231,8 @@ func (p *fetchPlan) appendRowItem(b []byte, k imap.ItemKind, r *mailstore.Row) [
 	return b
 }
 
-// partialOf keeps positions of uids that are in the view (RFC 9394 §3.3).
+// partialOf keeps positions of uids that are in the view (RFC 9394 §3.3, which
+// speaks of UID FETCH; its grammar, and other servers, allow FETCH as well).
 func (s *session) partialOf(uids mailstore.UIDSet, p imap.PartialRange) (mailstore.UIDSet, error) {
 	first, last := int(p.First), int(p.Last)
 	if p.FromEnd {

@@ -63,8 +63,8 @@ func (s *session) listable(r *imap.ListRequest) ([]listed, error) {
 	patterns := fullPatterns(r)
 	if name, ok := single(patterns); ok && !r.Subscribed && !r.RecursiveMatch {
 		mb, err := s.srv.store.MailboxByName(s.ctx, s.login.Account, name)
-		if mail.KindOf(err) == mail.NoSuchMailbox {
-			return nil, nil
+		if kind := mail.KindOf(err); kind == mail.NoSuchMailbox || kind == mail.BadInput {
+			return nil, nil // what can be no name matches nothing, as with wildcards
 		}
 		if err != nil || r.SelectSpecialUse && len(mb.SpecialUse) == 0 {
 			return nil, err

@@ -15,6 +15,7 @@ type selectArgs struct {
 	uidValidity uint32
 	modSeq      mailstore.ModSeq
 	known       mailstore.UIDSet // nil: all
+	numbers     bool             // message number match data was given
 }
 
 // selectMailbox: "SELECT" SP mailbox [SP "(" params ")"] (RFC 9051 §6.3.2, RFC 7162 §3.1.8, §3.2.5).
@@ -63,6 +64,7 @@ func parseQresync(d *imap.Decoder, a *selectArgs) {
 				return
 			}
 		}
+		a.numbers = true
 		d.Open()
 		d.UIDSet()
 		d.SP()
@@ -76,6 +78,10 @@ func (s *session) open(d *imap.Decoder, readOnly bool) error {
 	a := s.selectArgs(d)
 	if d.Err() != nil {
 		return d.Err()
+	}
+	if a.numbers && s.has(uidOnly) {
+		s.cmd.code = "UIDREQUIRED" // RFC 9586 §3.7
+		return bad("message numbers are not allowed once UIDONLY is enabled")
 	}
 	if s.mbox != nil {
 		s.deselect() // also if the new one can't be opened (RFC 9051 §6.3.2)

@@ -152,9 +152,7 @@ func (s *session) answer(err error) {
 		v.text = s.cmd.name + " completed"
 	}
 	if v.word == "BAD" {
-		if s.badRow++; s.badRow >= s.srv.cfg.MaxBad {
-			s.byeNow("too many malformed commands")
-		}
+		s.malformed()
 	} else {
 		s.badRow = 0
 	}
@@ -207,9 +205,7 @@ func (s *session) lineFailed(err error) {
 			s.cmd.tag = append(s.cmd.tag, '*')
 		}
 		s.tagged(verdict{word: "BAD", text: "line is longer than 65536 octets"})
-		if s.badRow++; s.badRow >= s.srv.cfg.MaxBad {
-			s.byeNow("too many malformed commands")
-		}
+		s.malformed()
 		return
 	}
 	s.part(err)
@@ -223,7 +219,16 @@ func (s *session) untaggedBad(line []byte) {
 		return
 	}
 	s.line("* BAD a command begins with a tag")
-	if s.badRow++; s.badRow >= s.srv.cfg.MaxBad {
+	s.malformed()
+}
+
+// malformed counts malformed commands; too many in a row end the session.
+func (s *session) malformed() {
+	limit := s.srv.cfg.MaxBad
+	if s.state != notAuthenticated {
+		limit *= maxBadKnown
+	}
+	if s.badRow++; s.badRow >= limit {
 		s.byeNow("too many malformed commands")
 	}
 }

@@ -21,7 +21,8 @@ type Config struct {
 	WriteTimeout time.Duration
 	// MaxMessage is APPENDLIMIT in octets [mailstore.MaxMessageSize].
 	MaxMessage int64
-	// MaxBad is how many malformed commands in a row end the session [20].
+	// MaxBad is how many malformed commands in a row end a session that has
+	// not logged in [20]; after login it takes five times as many.
 	MaxBad int
 	// Version is told by ID after login [""].
 	Version string
@@ -47,6 +48,7 @@ const (
 	defaultCommandTimeout = 5 * time.Minute
 	defaultWriteTimeout   = 5 * time.Minute
 	defaultMaxBad         = 20
+	maxBadKnown           = 5 // times MaxBad, for those who logged in
 
 	// maxDiscard bounds a non-synchronising literal that is read only to be
 	// dropped (RFC 7888 §4): a refused message of the largest size still fits.

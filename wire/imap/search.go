@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"strings"
 	"time"
 )
 
@@ -466,7 +467,7 @@ func (p *searchParser) compound(kw string, depth int) SearchKey {
 // entryType reads the entry name and type of MODSEQ and forgets them: all flags share one modseq (RFC 7162 §3.1.5).
 func (p *searchParser) entryType() {
 	d := p.d
-	if name := d.String(); d.err == nil && (len(name) < 8 || name[:7] != "/flags/") {
+	if name := d.String(); d.err == nil && (len(name) < 8 || !strings.EqualFold(name[:7], "/flags/")) {
 		d.Fail("MODSEQ entry must be \"/flags/\" and a flag")
 	}
 	d.SP()
