@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bahnpost/mail"
+	"bahnpost/store/blob"
 	"bahnpost/store/internal/db"
 	"bahnpost/store/internal/fts"
 )
@@ -170,16 +171,18 @@ func (s *Store) findUnindexed(ctx context.Context) error {
 
 // indexer is the state of runIndexer.
 type indexer struct {
-	s     *Store
-	b     *fts.Builder
-	walk  textWalk
-	began time.Time // of the work since the last pause
-	moves int64     // db updates by others as of then
+	s      *Store
+	b      *fts.Builder
+	walk   textWalk
+	page   []readMessage
+	octets []byte    // of the page
+	began  time.Time // of the work since the last pause
+	moves  int64     // db updates by others as of then
 }
 
 // rest waits for the next account to be due, if any waits, else for new mail.
 func (ix *indexer) rest(ctx context.Context, wait time.Duration) {
-	ix.b = fts.NewBuilder() // a big batch has grown it
+	ix.b, ix.page, ix.octets = fts.NewBuilder(), nil, nil // a big batch has grown them
 	var tick <-chan time.Time
 	if wait > 0 {
 		t := time.NewTimer(wait)
@@ -269,44 +272,87 @@ const (
 // batch indexes the next messages of a; more: there may be others.
 func (ix *indexer) batch(ctx context.Context, a mail.AccountID) (more bool, err error) {
 	var high, last int64
-	var ids []MessageID
 	found := false
 	err = ix.s.db.View(ctx, func(c *db.Conn) (err error) {
 		if found, err = c.Row(sqlIndexAccount, db.Int(a)).Scan(&last); err != nil || !found {
 			return err
 		}
-		if high, err = fts.High(c, int64(a)); err != nil || high >= last {
-			return err
-		}
-		for r, err := range c.Rows(sqlMessageIDs, db.Int(messageKey(a, MessageID(high))), db.Int(messageKey(a, MessageID(last))), db.Int(indexBatch)) {
-			if err != nil {
-				return err
-			}
-			ids = append(ids, MessageID(r.Int(0)&maxMessageID))
-		}
-		return nil
+		high, err = fts.High(c, int64(a))
+		return err
 	})
 	if err != nil || !found || high >= last {
 		return false, err
 	}
 	ix.b.Reset()
-	for i, id := range ids {
-		if err := ix.message(ctx, a, id); err != nil {
+	n, done := 0, high
+	for more = true; more && n < indexBatch && ix.b.Size() <= indexBatchOctets; {
+		if more, err = ix.read(ctx, a, done, last, indexBatch-n); err != nil {
 			return false, err
 		}
-		if ix.b.Size() > indexBatchOctets {
-			ids = ids[:i+1]
-			more = true
-			break
+		for i := range ix.page {
+			m := &ix.page[i]
+			if err := ix.message(ctx, m); err != nil {
+				return false, err
+			}
+			n++
+			if done = int64(m.id); ix.b.Size() > indexBatchOctets {
+				more = true
+				break
+			}
 		}
 	}
-	if more = more || len(ids) == indexBatch; more {
-		last = int64(ids[len(ids)-1])
+	if !more {
+		done = last
 	}
-	if err = ix.s.search.index.Write(ctx, ix.s.db, int64(a), ix.b, high, last, stillThere(a), ix.pace); err == nil {
-		ix.s.search.done.Add(int64(len(ids)))
+	if err = ix.s.search.index.Write(ctx, ix.s.db, int64(a), ix.b, high, done, stillThere(a), ix.pace); err == nil {
+		ix.s.search.done.Add(int64(n))
 	}
 	return more, err
+}
+
+const (
+	indexPage       = 32        // messages read under one snapshot
+	indexPageOctets = 512 << 10 // memory of them, after which no more are read
+
+	sqlReadMessages = `SELECT m.id, m.prefix, COALESCE(s.summary, m.summary), b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m
+	JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id WHERE m.id>? AND m.id<=? ORDER BY m.id LIMIT ?`
+)
+
+// readMessage is a message as its rows are; its octets are in the indexer's memory.
+type readMessage struct {
+	id   MessageID
+	r    Reader
+	body storedBody
+}
+
+// read fills ix.page with the next messages of a after the given one, at most n; more: there may be others up to last.
+func (ix *indexer) read(ctx context.Context, a mail.AccountID, after, last int64, n int) (more bool, err error) {
+	n = min(n, indexPage)
+	err = ix.s.db.View(ctx, func(c *db.Conn) error {
+		ix.page, ix.octets = ix.page[:0], ix.octets[:0]
+		for r, err := range c.Rows(sqlReadMessages, db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(last))), db.Int(n)) {
+			if err != nil {
+				return err
+			}
+			ix.page = append(ix.page, readMessage{id: MessageID(r.Int(0) & maxMessageID)})
+			m := &ix.page[len(ix.page)-1]
+			m.r = Reader{s: ix.s, prefix: ix.keep(r.RawBytes(1)), summary: ix.keep(r.RawBytes(2))}
+			m.body = storedBody{codec: codec(r.Int(3)), size: r.Int(4), crc: uint32(r.Int(5)), ref: blob.Ref(r.Text(6)), data: ix.keep(r.RawBytes(7))}
+			if len(ix.octets) > indexPageOctets {
+				more = true
+				break
+			}
+		}
+		return nil
+	})
+	return more || len(ix.page) == n, err
+}
+
+// keep copies b to memory that is used again for the next page.
+func (ix *indexer) keep(b []byte) []byte {
+	n := len(ix.octets)
+	ix.octets = append(ix.octets, b...)
+	return ix.octets[n:len(ix.octets):len(ix.octets)]
 }
 
 // stillThere refuses to write for an account that is being removed.
@@ -322,8 +368,9 @@ func stillThere(a mail.AccountID) func(*db.Tx) error {
 }
 
 // message adds the text of a message to the batch. One that is gone or cannot be read has none.
-func (ix *indexer) message(ctx context.Context, a mail.AccountID, id MessageID) error {
-	r, err := ix.s.OpenMessage(ctx, a, id)
+func (ix *indexer) message(ctx context.Context, m *readMessage) error {
+	r := &m.r
+	err := r.open(ctx, &m.body)
 	if k := mail.KindOf(err); err != nil && (k == mail.NoSuchMessage || k == mail.Corrupt) {
 		return nil
 	}
@@ -331,7 +378,7 @@ func (ix *indexer) message(ctx context.Context, a mail.AccountID, id MessageID) 
 		return err
 	}
 	defer r.Close()
-	ix.b.Message(int64(id))
+	ix.b.Message(int64(m.id))
 	if f := factsOf(&Meta{Summary: r.summary}); f.sentOK {
 		const day = 86400
 		ix.b.Sent((f.sent - (f.sent%day+day)%day) / day)
