@@ -28,10 +28,11 @@ INSERT INTO mailboxes SELECT account_id,1,1,0,0,0 FROM accounts;`
 func deliverRows(tx *db.Tx, acct int64, env, inline []byte, ref string, size int64) error {
 	var modseq, msg, uid int64
 	if inline != nil {
-		if _, err := tx.Exec(`INSERT INTO bodies(data) VALUES(?)`, db.Blob(inline)); err != nil {
+		var id int64
+		if _, err := tx.Row(`INSERT INTO bodies(data) VALUES(?) RETURNING body_id`, db.Blob(inline)).Scan(&id); err != nil {
 			return err
 		}
-		ref = fmt.Sprint("i", tx.LastInsertID())
+		ref = fmt.Sprint("i", id)
 	}
 	if _, err := tx.Row(`UPDATE accounts SET modseq=modseq+1, used_bytes=used_bytes+?1, used_msgs=used_msgs+1, next_msg=next_msg+1 WHERE account_id=?2 RETURNING modseq, next_msg-1`,
 		db.Int(size), db.Int(acct)).Scan(&modseq, &msg); err != nil {

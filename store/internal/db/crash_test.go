@@ -22,10 +22,11 @@ func deliverSmall(tx *Tx, acct int64, buf []byte) (uid int64, err error) {
 	for i := range buf {
 		buf[i] = byte(uid)
 	}
-	if _, err = tx.Exec(`INSERT INTO b(acct, data) VALUES(?,?)`, Int(acct), Blob(buf)); err != nil {
+	var body int64
+	if _, err = tx.Row(`INSERT INTO b(acct, data) VALUES(?,?) RETURNING id`, Int(acct), Blob(buf)).Scan(&body); err != nil {
 		return 0, err
 	}
-	_, err = tx.Exec(`INSERT INTO m VALUES(?,?,?)`, Int(acct), Int(uid), Int(tx.LastInsertID()))
+	_, err = tx.Exec(`INSERT INTO m VALUES(?,?,?)`, Int(acct), Int(uid), Int(body))
 	return uid, err
 }
 

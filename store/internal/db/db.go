@@ -25,6 +25,10 @@ type Config struct {
 	BusyTimeoutMS int    // wait for locks of another process, in ms [10000]
 	NoSync        bool   // tests only: synchronous=OFF
 
+	// Postgres is the DSN of a PostgreSQL 14 or later to use instead of Path: a list of hosts with
+	// target_session_attrs=read-write finds the primary. Tests only: decision 0007 says what is missing.
+	Postgres string
+
 	// BeforeCommit, if set, runs on the writer's goroutine before each COMMIT:
 	// the place to make durable what the rows refer to. If it fails the
 	// transaction is rolled back and its functions run again, singly.
@@ -39,7 +43,7 @@ type Config struct {
 }
 
 // DB is an open database. Safe for concurrent use.
-type DB struct{ sqlite }
+type DB struct{ core }
 
 // Step is one migration; steps are numbered from 1 by their place. Forward only.
 type Step string
@@ -88,7 +92,10 @@ type Tx struct{ Conn }
 //	found, err := c.Row(sqlFind, db.Int(acct), db.Text(name)).Scan(&id, &blob)
 //	for r, err := range c.Rows(sqlList, db.Int(acct)) { r.Int(0); r.Text(1); r.Bytes(2) }
 //	n, err := c.Exec(sqlDelete, db.Int(acct))
-type Conn struct{ conn }
+type Conn struct {
+	conn
+	pg *pgConn // instead of conn
+}
 
 // Value is one bound argument. Int, Text, Blob, Null and Bool make them; they do not allocate.
 type Value struct {

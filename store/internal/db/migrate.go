@@ -14,8 +14,11 @@ const (
 )
 
 // migrate is DB.Migrate. A step may hold several statements.
-func (s *sqlite) migrate(ctx context.Context, component string, steps []Step) error {
+func (s *core) migrate(ctx context.Context, component string, steps []Step) error {
 	err := s.update(ctx, func(tx *Tx) error {
+		if err := tx.alone(); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(sqlVersions); err != nil {
 			return err
 		}
@@ -30,7 +33,7 @@ func (s *sqlite) migrate(ctx context.Context, component string, steps []Step) er
 			return nil
 		}
 		for i, step := range steps[have:] {
-			if err := tx.h.Exec(string(step)); err != nil {
+			if err := tx.script(string(step)); err != nil {
 				return fmt.Errorf("step %d: %w", have+i+1, err)
 			}
 		}

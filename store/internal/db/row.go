@@ -11,32 +11,53 @@ import (
 // Row is the current row.
 type Row struct {
 	s     *stmt
+	pg    *pgRows // instead of s: a row of PostgreSQL
 	err   error
 	found bool
 }
 
 // Int returns column i as an integer, 0 for NULL.
-func (r *Row) Int(i int) int64 { return r.s.h.ColumnInt64(i) }
+func (r *Row) Int(i int) int64 {
+	if r.pg != nil {
+		return r.pg.int(i)
+	}
+	return r.s.h.ColumnInt64(i)
+}
 
 // Text returns a copy of column i, "" for NULL.
-func (r *Row) Text(i int) string { return r.s.h.ColumnText(i) }
+func (r *Row) Text(i int) string {
+	if r.pg != nil {
+		return r.pg.text(i)
+	}
+	return r.s.h.ColumnText(i)
+}
 
 // Bytes returns a copy of column i, nil for NULL.
 func (r *Row) Bytes(i int) []byte {
 	if r.Null(i) {
 		return nil
 	}
-	raw := r.s.h.ColumnRawBlob(i)
+	raw := r.RawBytes(i)
 	b := make([]byte, len(raw))
 	copy(b, raw)
 	return b
 }
 
 // RawBytes returns column i without copying; valid until the next step.
-func (r *Row) RawBytes(i int) []byte { return r.s.h.ColumnRawBlob(i) }
+func (r *Row) RawBytes(i int) []byte {
+	if r.pg != nil {
+		return r.pg.cell(i)
+	}
+	return r.s.h.ColumnRawBlob(i)
+}
 
 // Null reports whether column i is NULL.
-func (r *Row) Null(i int) bool { return r.s.h.ColumnType(i) == sqlite3.NULL }
+func (r *Row) Null(i int) bool {
+	if r.pg != nil {
+		return r.pg.cell(i) == nil
+	}
+	return r.s.h.ColumnType(i) == sqlite3.NULL
+}
 
 // Scan copies the columns into pointers (*int64 *int *uint32 *string *[]byte
 // *bool and other integers, and named kinds of all these) and reports whether
@@ -48,6 +69,9 @@ func (r *Row) Scan(dest ...any) (found bool, err error) {
 			r.s.drop()
 		}
 		return false, r.err
+	}
+	if r.pg != nil {
+		return r.scanPG(dest)
 	}
 	s := r.s
 	defer s.drop()

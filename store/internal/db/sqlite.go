@@ -31,9 +31,9 @@ const (
 // ErrClosed is returned by every call after Close.
 var ErrClosed = errors.New("db: closed")
 
-// sqlite is the SQLite engine: one writing connection owned by the writer's
-// goroutine, and a few reading ones.
-type sqlite struct {
+// core is what both engines share: one writing connection owned by the writer's
+// goroutine, and a few reading ones. Which engine it is, the connections know.
+type core struct {
 	cfg    Config
 	writer writer
 	pool   pool
@@ -56,11 +56,14 @@ func (c Config) withDefaults() Config {
 }
 
 func open(ctx context.Context, cfg Config) (*DB, error) {
+	if cfg.Postgres != "" {
+		return openPostgres(ctx, cfg.withDefaults())
+	}
 	if cfg.Path == "" {
 		return nil, errors.New("db: no path")
 	}
 	cfg = cfg.withDefaults()
-	d := &DB{sqlite{cfg: cfg}}
+	d := &DB{core{cfg: cfg}}
 	c, err := cfg.connect(ctx, true)
 	if err != nil {
 		return nil, fmt.Errorf("db: open %s: %w", cfg.Path, err)
@@ -69,7 +72,7 @@ func open(ctx context.Context, cfg Config) (*DB, error) {
 		c.close()
 		return nil, fmt.Errorf("db: open %s: %w", cfg.Path, err)
 	}
-	d.pool.init(cfg)
+	d.pool.init(cfg, cfg.reader)
 	d.writer.start(cfg, c)
 	return d, nil
 }
@@ -102,7 +105,16 @@ func (c Config) connect(ctx context.Context, write bool) (*Tx, error) {
 		h.Close()
 		return nil, err
 	}
-	return &Tx{Conn{conn{h: h, stmts: make(map[string]*stmt)}}}, nil
+	return &Tx{Conn{conn: conn{h: h, stmts: make(map[string]*stmt)}}}, nil
+}
+
+// reader opens a reading connection.
+func (c Config) reader(ctx context.Context) (*Conn, error) {
+	tx, err := c.connect(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	return &tx.Conn, nil
 }
 
 func (c Config) pragmas(write bool) string {
@@ -202,7 +214,7 @@ func (d *DB) Stats() Stats {
 // IncrementalVacuum gives up to pages free pages back to the file system; it
 // is called in idle time and stops no one for longer than one small commit. The file shrinks at the next checkpoint.
 func (d *DB) IncrementalVacuum(ctx context.Context, pages int) (freed int, err error) {
-	for freed < pages {
+	for freed < pages && d.cfg.Postgres == "" { // the server's autovacuum needs no help
 		var before, after int64
 		err := d.Update(ctx, func(tx *Tx) error {
 			if _, err := tx.Row("PRAGMA freelist_count").Scan(&before); err != nil {
@@ -236,7 +248,11 @@ func (d *DB) IntegrityCheck(ctx context.Context) ([]string, error) {
 	var bad []string
 	err := d.View(ctx, func(c *Conn) error {
 		bad = nil
-		for r, err := range c.Rows("PRAGMA integrity_check") {
+		sql := "PRAGMA integrity_check"
+		if c.pg != nil {
+			sql = sqlBroken
+		}
+		for r, err := range c.Rows(sql) {
 			if err != nil {
 				return err
 			}

@@ -27,8 +27,9 @@ type stmt struct {
 	params int
 	writes bool
 	dml    bool
-	busy   bool // inside a Rows loop: a second user of the same text gets a statement of its own
-	loose  bool // not in the cache: closed after use
+	pg     *pgRows // instead of all others: rows of PostgreSQL
+	busy   bool    // inside a Rows loop: a second user of the same text gets a statement of its own
+	loose  bool    // not in the cache: closed after use
 	open   bool
 	row    Row
 }
@@ -170,6 +171,9 @@ func (c *conn) close() error {
 
 // Exec runs a statement that returns no rows and says how many rows changed.
 func (c *Conn) Exec(sql string, args ...Value) (changed int64, err error) {
+	if c.pg != nil {
+		return c.pg.exec(sql, args)
+	}
 	s, err := c.prepare(sql, args)
 	if err != nil {
 		return 0, err
@@ -190,6 +194,9 @@ func (c *Conn) Exec(sql string, args ...Value) (changed int64, err error) {
 // Row runs a query for at most one row. The result is good until the same SQL
 // runs again; Scan must be called on it.
 func (c *Conn) Row(sql string, args ...Value) *Row {
+	if c.pg != nil {
+		return c.pg.row(sql, args)
+	}
 	s, err := c.prepare(sql, args)
 	if err != nil {
 		return &Row{err: err}
@@ -211,6 +218,9 @@ func (s *stmt) seq() iter.Seq2[*Row, error] {
 
 // query binds at once, so that args need not outlive the call.
 func (c *Conn) query(sql string, args []Value) *stmt {
+	if c.pg != nil {
+		return &stmt{pg: c.pg.query(sql, args)}
+	}
 	s, err := c.prepare(sql, args)
 	if err != nil {
 		return &stmt{row: Row{err: err}}
@@ -220,6 +230,10 @@ func (c *Conn) query(sql string, args []Value) *stmt {
 }
 
 func (s *stmt) each(yield func(*Row, error) bool) {
+	if s.pg != nil {
+		s.pg.each(yield)
+		return
+	}
 	if s.row.err != nil {
 		yield(nil, s.row.err)
 		return
@@ -238,9 +252,8 @@ func (s *stmt) each(yield func(*Row, error) bool) {
 	}
 }
 
-// LastInsertID is the rowid of the last INSERT on this connection.
-func (c *Conn) LastInsertID() int64 { return c.h.LastInsertRowID() }
-
 // IsConstraint reports whether err is a violated UNIQUE, PRIMARY KEY, NOT
 // NULL, CHECK or foreign key constraint.
-func IsConstraint(err error) bool { return errors.Is(err, sqlite3.CONSTRAINT) }
+func IsConstraint(err error) bool {
+	return errors.Is(err, sqlite3.CONSTRAINT) || pgClass(err, "23")
+}

@@ -21,7 +21,7 @@ const (
 
 // pool hands out reading connections, the one used last first.
 type pool struct {
-	cfg    Config
+	open   func(context.Context) (*Conn, error)
 	tokens chan struct{} // one per reader: holding one allows a connection
 	opened atomic.Int64
 	burst  atomic.Int64
@@ -32,13 +32,13 @@ type pool struct {
 	users  sync.WaitGroup // running Views; Add under mu
 }
 
-func (p *pool) init(cfg Config) {
-	p.cfg = cfg
+func (p *pool) init(cfg Config, open func(context.Context) (*Conn, error)) {
+	p.open = open
 	p.tokens = make(chan struct{}, cfg.Readers)
 }
 
 // view is DB.View.
-func (s *sqlite) view(ctx context.Context, fn func(*Conn) error) error {
+func (s *core) view(ctx context.Context, fn func(*Conn) error) error {
 	p := &s.pool
 	if err := p.enter(); err != nil {
 		return err
@@ -111,16 +111,15 @@ func (p *pool) take(ctx context.Context) (*Conn, error) {
 		return c, nil
 	}
 	p.mu.Unlock()
-	tx, err := p.cfg.connect(ctx, false)
-	if err != nil {
-		return nil, err
+	c, err := p.open(ctx)
+	if err == nil {
+		p.opened.Add(1)
 	}
-	p.opened.Add(1)
-	return &tx.Conn, nil
+	return c, err
 }
 
 func (p *pool) give(c *Conn, keep bool) {
-	if keep && c.h.GetAutocommit() {
+	if keep && c.idle() {
 		p.mu.Lock()
 		p.idle = append(p.idle, c)
 		p.mu.Unlock()
@@ -132,6 +131,9 @@ func (p *pool) give(c *Conn, keep bool) {
 
 // snapshot runs fn between BEGIN and COMMIT.
 func snapshot(ctx context.Context, c *Conn, fn func(*Conn) error) (err error) {
+	if c.pg != nil {
+		return c.pg.snapshot(ctx, c, fn)
+	}
 	if ctx.Done() != nil {
 		old := c.h.SetInterrupt(ctx)
 		defer c.h.SetInterrupt(old)

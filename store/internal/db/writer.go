@@ -68,18 +68,25 @@ func (w *writer) start(cfg Config, tx *Tx) {
 	w.wake = make(chan struct{}, 1)
 	w.timer = time.NewTimer(time.Hour)
 	w.stopped = make(chan struct{})
+	if tx.pg == nil {
+		w.watchWAL()
+	}
+	go w.run()
+}
+
+// watchWAL prepares SQLite's housekeeping.
+func (w *writer) watchWAL() {
 	w.nextCkpt = w.checkpointPages()
 	w.nextRestart = restartFactor * w.nextCkpt
 	// The hook replaces SQLite's own checkpointing inside COMMIT: ours runs after the callers got their answer.
 	w.tx.h.WALHook(func(_ *sqlite3.Conn, _ string, pages int) error { w.walPages = pages; return nil })
 	w.gauge()
-	go w.run()
 }
 
 func (w *writer) checkpointPages() int { return max(w.cfg.CheckpointKB/(pageSize/1024), 16) }
 
 // update is DB.Update.
-func (s *sqlite) update(ctx context.Context, fn func(*Tx) error, committed func()) error {
+func (s *core) update(ctx context.Context, fn func(*Tx) error, committed func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -156,6 +163,9 @@ func (w *writer) close() error {
 	default:
 	}
 	<-w.stopped
+	if w.tx.pg != nil {
+		return w.tx.close()
+	}
 	w.tx.h.WALHook(nil)
 	_, _, err := w.tx.h.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
 	if errors.Is(err, sqlite3.BUSY) {
@@ -293,7 +303,7 @@ func (w *writer) try(r *request) {
 	r.err = w.call(r.fn)
 	w.tx.settle()
 	switch {
-	case w.tx.h.GetAutocommit(): // SQLite itself rolled back: disk full, I/O error, no memory
+	case w.tx.idle(): // SQLite itself rolled back: disk full, I/O error, no memory
 		w.inTx = false
 		if r.err == nil {
 			r.err = errors.New("db: transaction ended inside an update")
@@ -330,7 +340,7 @@ func (w *writer) finish() {
 	if w.inTx {
 		if again, err := w.commit(); err != nil {
 			w.rollback()
-			if (again || len(w.batch) > 1) && !w.replaying {
+			if (again || len(w.batch) > 1) && !w.replaying && !errors.Is(err, ErrUnknown) {
 				w.replay()
 				return
 			}
@@ -409,7 +419,7 @@ func (w *writer) replay() {
 // rollback ends the running transaction if there is one.
 func (w *writer) rollback() {
 	w.tx.settle()
-	if !w.tx.h.GetAutocommit() {
+	if !w.tx.idle() {
 		w.exec("ROLLBACK")
 	}
 	w.inTx, w.kept = false, 0
@@ -422,6 +432,9 @@ func (w *writer) exec(sql string) error {
 
 // tend does the writer's housework between two transactions.
 func (w *writer) tend() {
+	if w.tx.pg != nil {
+		return // its server does its own
+	}
 	if w.walPages >= w.nextCkpt {
 		w.checkpoint()
 	}

@@ -1,0 +1,169 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The second engine. The group commit of writer.go and the pool of view.go are
+// the same for both; what differs lies in the connection, so Conn, Tx and Row
+// ask which of the two they are. They are no interface: arguments and
+// functions that pass through one would escape to the heap with each call.
+
+// ErrUnknown says that the connection was lost while a commit was under way:
+// the work may be durable or not. The function was not run again.
+var ErrUnknown = errors.New("db: connection was lost during a commit, its outcome is not known")
+
+// errAborted: PostgreSQL takes no more statements after a failed one.
+var errAborted = errors.New("db: a statement of the update failed and its error was ignored")
+
+// openPostgres is Open for the second engine.
+func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
+	pc, err := pgconn.ParseConfig(cfg.Postgres)
+	if err != nil {
+		return nil, fmt.Errorf("db: open: %w", err)
+	}
+	// What a row means must not depend on who set the server up.
+	for k, v := range map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on", "application_name": "bahnpost"} {
+		pc.RuntimeParams[k] = v
+	}
+	if cfg.NoSync {
+		pc.RuntimeParams["synchronous_commit"] = "off"
+	}
+	dial := func(ctx context.Context) (*pgConn, error) {
+		h, err := pgconn.ConnectConfig(ctx, pc)
+		if err != nil {
+			return nil, err
+		}
+		return &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), sync: !cfg.NoSync}, nil
+	}
+	c, err := dial(ctx)
+	if err == nil {
+		err = c.suits(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("db: open: %w", err)
+	}
+	c.redial = dial
+	d := &DB{core{cfg: cfg}}
+	d.pool.init(cfg, func(ctx context.Context) (*Conn, error) {
+		c, err := dial(ctx)
+		return &Conn{pg: c}, err
+	})
+	d.writer.start(cfg, &Tx{Conn{pg: c}})
+	return d, nil
+}
+
+// minPostgres is the oldest server_version_num that is served.
+const minPostgres = 140000
+
+// suits refuses a server that could not keep our promises.
+func (c *pgConn) suits(context.Context) error {
+	var version int
+	var encoding, durable string
+	for _, q := range []struct {
+		sql  string
+		dest any
+	}{
+		{`SELECT current_setting('server_version_num')::bigint`, &version},
+		{`SELECT current_setting('server_encoding')`, &encoding},
+		{`SELECT current_setting('synchronous_commit')`, &durable},
+	} {
+		if _, err := c.row(q.sql, nil).Scan(q.dest); err != nil {
+			return errors.Join(err, c.close())
+		}
+	}
+	var err error
+	switch {
+	case version < minPostgres:
+		err = fmt.Errorf("PostgreSQL %d is too old, 14 is needed", version/10000)
+	case encoding != "UTF8":
+		err = fmt.Errorf("the database's encoding is %s, not UTF8", encoding)
+	case c.sync && durable == "off":
+		err = errors.New("synchronous_commit is off: acknowledged mail could be lost")
+	}
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	return nil
+}
+
+// pgClass reports whether err is the server's, with an SQLSTATE that begins with class.
+func pgClass(err error, class string) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && strings.HasPrefix(e.Code, class)
+}
+
+const sqlStateCancelled = "57014"
+
+// idle reports whether no transaction is open.
+func (c *Conn) idle() bool {
+	if c.pg != nil {
+		return !c.pg.inTx || c.pg.h.IsClosed()
+	}
+	return c.h.GetAutocommit()
+}
+
+// settle resets what a function left standing. On PostgreSQL only the end of the transaction does.
+func (c *Conn) settle() {
+	if c.pg == nil {
+		c.conn.settle()
+	}
+}
+
+func (c *Conn) close() error {
+	if c.pg != nil {
+		return c.pg.close()
+	}
+	return c.conn.close()
+}
+
+// script runs several statements of a migration.
+func (tx *Tx) script(sql string) error {
+	if tx.pg != nil {
+		return tx.pg.script(sql)
+	}
+	return tx.h.Exec(sql)
+}
+
+// alone keeps other nodes from migrating until the transaction ends.
+func (tx *Tx) alone() error {
+	if tx.pg == nil {
+		return nil // SQLite has one writer
+	}
+	_, err := tx.Exec(`SELECT pg_advisory_xact_lock(?)`, Int(migrationLock))
+	return err
+}
+
+// migrationLock is "bahnpost" in ASCII.
+const migrationLock = 0x6261686e706f7374
+
+// broken finds indexes that a failed build or a corrupt page has left unusable.
+const sqlBroken = `SELECT 'index '||indexrelid::regclass::text||' is not valid' FROM pg_index WHERE NOT indisvalid`
+
+// snapshot is the function snapshot for PostgreSQL.
+func (c *pgConn) snapshot(ctx context.Context, conn *Conn, fn func(*Conn) error) (err error) {
+	if ctx.Done() != nil {
+		c.ctx = ctx
+		stop := context.AfterFunc(ctx, c.interrupt)
+		defer func() {
+			c.ctx = nil
+			c.spoilt = !stop() // a late interrupt must not hit the next View
+		}()
+	}
+	if err = c.control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err == nil {
+		err = fn(conn)
+		c.ctx = nil // the end must run even when ctx is over
+		if end := c.end("ROLLBACK"); err == nil && !c.spoilt {
+			err = end
+		}
+	}
+	if err != nil && ctx.Err() != nil && (pgClass(err, sqlStateCancelled) || c.h.IsClosed()) {
+		err = fmt.Errorf("db: view: %w", ctx.Err())
+	}
+	return err
+}

@@ -1,0 +1,177 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestTranslate(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		in, want string
+		params   int
+	}{
+		{`SELECT a FROM t WHERE b=? AND c=?`, `SELECT a FROM t WHERE b=$1 AND c=$2`, 2},
+		{`SELECT ?2, ?1, '?', "?" -- ?`, `SELECT $2, $1, '?', "?" `, 2},
+		{`UPDATE t SET f=f&~?5`, `UPDATE t SET f=f& ~$5`, 5},
+		{`SELECT ~f, 'it''s', x'00FF', X''`, `SELECT ~f, 'it''s', '\x00FF'::bytea, '\x'::bytea`, 0},
+		{`SELECT maxx, x FROM INTEGER`, `SELECT maxx, x FROM INTEGER`, 0},
+		{`DELETE FROM t; `, `DELETE FROM t; `, 0},
+	} {
+		text, params, err := translate(x.in)
+		if text != x.want || params != x.params || err != nil {
+			t.Errorf("%s\n got %s (%d, %v)\nwant %s (%d)", x.in, text, params, err, x.want, x.params)
+		}
+	}
+	script := `CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB, c TEXT NOT NULL) WITHOUT ROWID; -- TEXT
+		UPDATE t SET c='BLOB';ALTER TABLE t ADD COLUMN d INTEGER`
+	want := `CREATE TABLE t(a bigint PRIMARY KEY, b bytea, c text COLLATE "C" NOT NULL) ; 
+		UPDATE t SET c='BLOB';ALTER TABLE t ADD COLUMN d bigint`
+	if text, _, err := translateScript(script); text != want || err != nil {
+		t.Errorf("got %s (%v)\nwant %s", text, err, want)
+	}
+	for _, bad := range []string{``, ` `, `SELECT 1; SELECT 2`, `SELECT 'a`, `SELECT ?99`, `SELECT ?0`, `SELECT x'`} {
+		if text, _, err := translate(bad); err == nil {
+			t.Errorf("%q became %q", bad, text)
+		}
+	}
+}
+
+func FuzzTranslate(f *testing.F) {
+	f.Add(`SELECT ?2, x'00' || "a" FROM t -- c`)
+	f.Add(`CREATE TABLE t(a BLOB) WITHOUT ROWID; '`)
+	f.Fuzz(func(t *testing.T, sql string) {
+		text, params, err := translateScript(sql)
+		if err == nil && (params < 0 || params > maxPgParams && strings.Count(sql, "?") <= maxPgParams) {
+			t.Errorf("%q: %d parameters, %q", sql, params, text)
+		}
+	})
+}
+
+// An engine that takes no more statements after a failed one must not pretend
+// to commit: an update that ignores such an error fails, alone.
+func postgresSwallowed(t *testing.T, d *DB) {
+	var wg sync.WaitGroup
+	for k := range 40 {
+		wg.Go(func() {
+			err := d.Update(context.Background(), func(tx *Tx) error {
+				if _, err := tx.Exec(`INSERT INTO t VALUES(?)`, Int(k)); err != nil {
+					return err
+				}
+				if k%8 == 0 {
+					tx.Exec(`INSERT INTO t VALUES(?)`, Int(k)) // violates the key
+				}
+				return nil
+			}, nil)
+			if (err != nil) != (k%8 == 0) {
+				t.Errorf("member %d: %v", k, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := postgresCount(t, d); n != 35 {
+		t.Errorf("%d rows, want 35", n)
+	}
+}
+
+// A connection that dies between two updates is made anew; one that dies
+// within an update fails its members, and nothing of them stays.
+func postgresCut(t *testing.T, d *DB) {
+	kill := func() {
+		pid := d.writer.tx.pg.h.PID()
+		if err := d.View(t.Context(), func(c *Conn) error {
+			_, err := c.Row(`SELECT pg_terminate_backend(CAST(? AS int))`, Int(pid)).Scan(new(bool))
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	insert := func(k int, then func()) error {
+		return d.Update(t.Context(), func(tx *Tx) error {
+			_, err := tx.Exec(`INSERT INTO t VALUES(?)`, Int(k))
+			if then != nil {
+				then()
+				for end := time.Now().Add(time.Minute); err == nil && time.Now().Before(end); {
+					_, err = tx.Row(`SELECT count(*) FROM t`).Scan(new(int))
+				}
+			}
+			return err
+		}, nil)
+	}
+	if err := insert(1, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := insert(2, kill); err == nil || errors.Is(err, ErrUnknown) {
+		t.Errorf("an update whose connection was cut: %v", err)
+	}
+	if err := insert(3, nil); err != nil {
+		t.Errorf("after the cut: %v", err)
+	}
+	if n := postgresCount(t, d); n != 2 {
+		t.Errorf("%d rows, want 2", n)
+	}
+}
+
+// A commit whose answer never came is said to be unknown, and is not run again.
+func postgresUnknown(t *testing.T, d *DB) {
+	before := postgresCount(t, d)
+	runs := 0
+	err := d.Update(t.Context(), func(tx *Tx) error {
+		runs++
+		_, err := tx.Exec(`INSERT INTO t VALUES(?)`, Int(1000))
+		tx.pg.h.Conn().Close() // what the commit will find
+		return err
+	}, func() { t.Error("was announced") })
+	if !errors.Is(err, ErrUnknown) || runs != 1 {
+		t.Errorf("%v after %d runs", err, runs)
+	}
+	if err := d.Update(t.Context(), func(tx *Tx) error { return nil }, nil); err != nil {
+		t.Error(err)
+	}
+	if n := postgresCount(t, d); n != before {
+		t.Errorf("%d rows, want %d", n, before)
+	}
+}
+
+// A text that PostgreSQL cannot hold is refused, not changed.
+func postgresText(t *testing.T, d *DB) {
+	for _, s := range []string{"a\x00b", "a\xffb"} {
+		err := d.View(t.Context(), func(c *Conn) error {
+			var got string
+			_, err := c.Row(`SELECT ?`, Text(s)).Scan(&got)
+			if err == nil {
+				t.Errorf("%q became %q", s, got)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func postgresCount(t *testing.T, d *DB) (n int) {
+	t.Helper()
+	if err := d.View(t.Context(), func(c *Conn) error { _, err := c.Row(`SELECT count(*) FROM t`).Scan(&n); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// PostgresParts are the tests of the second engine that look inside; db_test runs them where a server is at hand.
+var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Unknown": postgresUnknown, "Text": postgresText}
+
+// A DSN of a server that could lose mail, or is not there, is refused.
+func TestPostgresRefused(t *testing.T) {
+	t.Parallel()
+	for _, dsn := range []string{"host=" + t.TempDir() + " connect_timeout=1", "nonsense"} {
+		if d, err := Open(t.Context(), Config{Postgres: dsn}); err == nil {
+			d.Close()
+			t.Errorf("%s was opened", dsn)
+		}
+	}
+}
