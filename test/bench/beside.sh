@@ -1,5 +1,5 @@
 #!/bin/bash
-# beside.sh PEER [PARTS]   PEER: dovecot | cyrus | none
+# beside.sh PEER [PARTS]   PEER: dovecot | cyrus | none   PARTS: those of the harness' suite.sh, and curve
 # Measures Bahnpost beside a peer in the same run with the load harness that
 # lies beside the repository (../shared/bench): the same line of suite.sh for
 # one and the other in turn. Results: $WORK/bench/out/*.json, and a table on standard output.
@@ -65,7 +65,18 @@ esac
 start_bahnpost
 prefill bahnpost $imap $lmtp
 [ "$peer" = none ] || prefill "$peer" $pi $pl
+curve() { # NAME LMTP PIDFILE: deliveries a second with 1, 8 and 64 connections: do the commits group?
+	for n in 1 8 64; do
+		./mrep "${R:-3}" lmtp --addr "$2" --conc $n --count 20000 --duration 5s --label "$1 c$n" --json "out/$1.json" --server-pidfile "$3"
+		./mrep "${R:-3}" lmtp --addr "$2" --conc $n --count 20000 --duration 5s --corpus small --label "$1 c$n small" --json "out/$1.json" --server-pidfile "$3"
+	done
+}
 for part in ${parts//,/ }; do
+	if [ "$part" = curve ]; then
+		curve bahnpost $lmtp "$work/bahnpost.pid"
+		[ "$peer" = none ] || curve peer $pl $pf
+		continue
+	fi
 	R=${R:-3} ./suite.sh bahnpost $imap $pop $lmtp "$work/bahnpost.pid" "$part"
 	[ "$peer" = none ] || R=${R:-3} ./suite.sh peer $pi $pp $pl $pf "$part"
 done
