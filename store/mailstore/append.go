@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"bahnpost/mail"
@@ -18,7 +20,7 @@ const (
 	sqlInsertBody    = `INSERT INTO bodies (body_id, refs, codec, rawsize, crc, sha256, ref, data) VALUES (?,1,?,?,?,?,?,?)`
 	sqlInsertSummary = `INSERT INTO summaries (body_id, summary) VALUES (?,?)`
 	sqlRefBody       = `UPDATE bodies SET refs=refs+1 WHERE body_id=? AND refs>0`
-	sqlRefThread     = `INSERT INTO thread_ref (account_id, ref, thread_id) VALUES (?,?,?) ON CONFLICT DO NOTHING`
+	sqlRethread      = `UPDATE thread_ref SET thread_id=?4 WHERE account_id=?1 AND ref=?2 AND thread_id=?3`
 	sqlFindThread    = `SELECT thread_id FROM thread_ref WHERE account_id=? AND ref=?`
 	sqlDedup         = `SELECT mailbox_id, uid, msg_id, thread_id, modseq FROM dedup WHERE account_id=? AND token=? AND expires>?`
 	sqlAddDedup      = `INSERT INTO dedup (account_id, token, mailbox_id, uid, msg_id, thread_id, modseq, expires) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)
@@ -231,34 +233,68 @@ func (t *tx) storeBody(b *Body) (int64, error) {
 // oldest one and the latest, which is where a reply's parents are.
 const maxThreadRefs = 16
 
-// thread finds or makes the conversation (RFC 8621 §3: an id in common, and the same base subject).
+// maxThreadKeys is what a message registers at most.
+const maxThreadKeys = maxThreadRefs + 1
+
+// sqlRefThreads registers so many keys as the index says, those that are not there yet.
+var sqlRefThreads = func() (out [maxThreadKeys + 1]string) {
+	for n := range out {
+		rows := make([]string, n)
+		for i := range rows {
+			rows[i] = fmt.Sprintf("(?1,?%d,?2)", i+3)
+		}
+		out[n] = `INSERT INTO thread_ref (account_id, ref, thread_id) VALUES ` + strings.Join(rows, ",") + ` ON CONFLICT DO NOTHING`
+	}
+	return out
+}()
+
+// thread finds or makes the conversation (RFC 8621 §3: an id in common, and the same base subject). Nearly always the
+// nearest parent is there or nobody was heard of: one look, one INSERT for all keys.
 func (t *tx) thread(b *Body) (ThreadID, error) {
-	var id ThreadID
 	keys := b.threadKeys
-	for i := len(keys) - 1; i > 0 && id == 0; i-- { // parents, the nearest first
-		if _, err := t.c.Row(sqlFindThread, db.Int(t.a.id), db.Int(keys[i])).Scan(&id); err != nil {
+	var known ThreadID
+	if len(keys) > 1 {
+		if _, err := t.c.Row(sqlFindThread, db.Int(t.a.id), db.Int(keys[0])).Scan(&known); err != nil {
 			return 0, t.fail(err)
 		}
 	}
-	fresh := id == 0
+	id, fresh := known, known == 0
 	if fresh {
 		id = t.a.wrk.nextThread
 	}
-	for i, k := range keys {
-		n, err := t.exec(sqlRefThread, db.Int(t.a.id), db.Int(k), db.Int(id))
+	if len(keys) > 0 {
+		args := append(make([]db.Value, 0, 2+maxThreadKeys), db.Int(t.a.id), db.Int(id))
+		for _, k := range keys {
+			args = append(args, db.Int(k))
+		}
+		n, err := t.exec(sqlRefThreads[len(keys)], args...)
 		if err != nil {
 			return 0, err
 		}
-		if i == 0 && n == 0 && fresh { // someone cited us before we came
-			if _, err := t.c.Row(sqlFindThread, db.Int(t.a.id), db.Int(k)).Scan(&id); err != nil {
-				return 0, t.fail(err)
-			}
-			fresh = false
+		if fresh && int(n) < len(keys) {
+			return t.joinThread(keys, id)
 		}
 	}
 	if fresh {
 		t.a.wrk.nextThread++
 		t.wrote = true
+	}
+	return id, nil
+}
+
+// joinThread is for a message that a conversation knows, but not by its nearest parent: by one further up, or because
+// someone cited it before it came. Keys were registered as fresh where they were new.
+func (t *tx) joinThread(keys []int64, fresh ThreadID) (ThreadID, error) {
+	id := fresh
+	for i := 0; i < len(keys) && id == fresh; i++ {
+		if _, err := t.c.Row(sqlFindThread, db.Int(t.a.id), db.Int(keys[i])).Scan(&id); err != nil {
+			return 0, t.fail(err)
+		}
+	}
+	for _, k := range keys {
+		if _, err := t.exec(sqlRethread, db.Int(t.a.id), db.Int(k), db.Int(fresh), db.Int(id)); err != nil {
+			return 0, err
+		}
 	}
 	return id, nil
 }

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -214,20 +215,23 @@ func (b *Body) keep(ctx context.Context) error {
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) } // the package keeps it
 
-// threadKeys are the keys under which thread_ref knows the message: its own first, then its parents' from the oldest on.
+// threadKeys are the keys under which thread_ref knows the message: its parents', the nearest first, and its own.
 func threadKeys(s *message.Summary) []int64 {
 	refs := s.References
 	if len(refs) > maxThreadRefs {
 		refs = append([]string{refs[0]}, refs[len(refs)-maxThreadRefs+1:]...)
 	}
 	keys := make([]int64, 0, 1+len(refs))
-	if s.MessageID != "" {
-		keys = append(keys, threadKey(s.MessageID, s.BaseSubject))
-	} else if len(refs) > 0 {
-		keys = append(keys, threadKey(refs[len(refs)-1], s.BaseSubject))
+	add := func(id string) {
+		if k := threadKey(id, s.BaseSubject); !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
 	}
-	for _, r := range refs {
-		keys = append(keys, threadKey(r, s.BaseSubject))
+	for _, r := range slices.Backward(refs) {
+		add(r)
+	}
+	if s.MessageID != "" {
+		add(s.MessageID)
 	}
 	return keys
 }

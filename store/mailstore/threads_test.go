@@ -2,6 +2,8 @@ package mailstore
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"bahnpost/store/internal/db"
@@ -101,4 +103,52 @@ func TestThreadRefsRevived(t *testing.T) {
 	if a := s.append(tk, inbox, reply(3, 0), 0); a.Thread != first.Thread {
 		t.Errorf("thread %d, want %d", a.Thread, first.Thread)
 	}
+}
+
+// RFC 8621 §3 in its simplest form, message by message: the conversation of the nearest parent that is known, else the one
+// in which the message was cited, else a new one. Random ids in any order of arrival end in the same conversations.
+func TestThreadsAreLikeTheModel(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	tk := s.account(1, Quota{})
+	inbox := s.box(1, Inbox).ID
+	r := rand.New(rand.NewPCG(7, 8))
+	model, next := map[string]ThreadID{}, ThreadID(1)
+	for i := range 600 {
+		subject := fmt.Sprintf("s%d", r.IntN(2)+i/200*10)
+		id := func() string { return fmt.Sprintf("<%d@example.org>", r.IntN(60)) }
+		var refs []string
+		for range r.IntN(5) {
+			refs = append(refs, id())
+		}
+		own := id()
+		head := "From: a@example.org\r\nSubject: " + subject + "\r\n"
+		if len(refs) > 0 {
+			head += "References: " + strings.Join(refs, " ") + "\r\n"
+		}
+		if r.IntN(5) > 0 {
+			head += "Message-ID: " + own + "\r\n"
+			refs = append([]string{own}, refs...)
+		}
+		var want ThreadID
+		for k := len(refs) - 1; k >= 0 && want == 0; k-- {
+			want = model[refs[k]+subject]
+		}
+		if want == 0 {
+			want = next
+			next++
+		}
+		for _, ref := range refs {
+			if model[ref+subject] == 0 {
+				model[ref+subject] = want
+			}
+		}
+		if got := s.append(tk, inbox, head+"\r\nx\r\n", 0).Thread; got != want {
+			t.Fatalf("message %d with %v is in thread %d, want %d", i, refs, got, want)
+		}
+	}
+	if n := s.refs(1); n != len(model) {
+		t.Errorf("%d ids registered, want %d", n, len(model))
+	}
+	s.clean()
 }
