@@ -14,7 +14,6 @@ type listed struct {
 	mailstore.Mailbox
 	exists    bool
 	childInfo bool // CHILDINFO ("SUBSCRIBED"): a child matches the selection (RFC 5258 §3.5)
-	matches   bool // the name itself meets the selection options
 }
 
 // list: "LIST" [SP "(" options ")"] SP reference SP patterns [SP "RETURN" SP
@@ -76,12 +75,11 @@ func (s *session) listable(r *imap.ListRequest) ([]listed, error) {
 		return nil, err
 	}
 	if r.RecursiveMatch {
-		markParents(all, r)
+		markParents(all, r, patterns)
 	}
 	out := all[:0]
 	for _, l := range all {
-		l.matches = meets(&l, r)
-		if (l.matches || l.childInfo) && matchesAny(patterns, l.Name) {
+		if (meets(&l, r) || l.childInfo) && matchesAny(patterns, l.Name) {
 			out = append(out, l)
 		}
 	}
@@ -96,20 +94,27 @@ func meets(l *listed, r *imap.ListRequest) bool {
 	return l.exists || r.Subscribed
 }
 
-// markParents sets childInfo on names that have a subscribed name below them,
-// existing or not (RFC 5258 §3.5).
-func markParents(all []listed, r *imap.ListRequest) {
-	below := map[string]bool{}
+// markParents sets childInfo on names that have a name below them that meets
+// the selection, existing or not (RFC 5258 §3.5). A name that does not meet it
+// itself is left out if all of those are listed anyway: RFC 9051 §6.3.9.6.
+func markParents(all []listed, r *imap.ListRequest, patterns []string) {
+	const below, hidden = 1, 2 // what a name has below it: one that meets the selection, one that is not listed
+	marks := map[string]int{}
 	for i := range all {
 		if !meets(&all[i], r) {
 			continue
 		}
-		for p := parentOf(all[i].Name); p != "" && !below[p]; p = parentOf(p) {
-			below[p] = true
+		m := below
+		if !matchesAny(patterns, all[i].Name) {
+			m |= hidden
+		}
+		for p := parentOf(all[i].Name); p != "" && marks[p]&m != m; p = parentOf(p) {
+			marks[p] |= m
 		}
 	}
 	for i := range all {
-		all[i].childInfo = below[all[i].Name]
+		m := marks[all[i].Name]
+		all[i].childInfo = m&hidden != 0 || m&below != 0 && meets(&all[i], r)
 	}
 }
 
