@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"bahnpost/mail"
 	"bahnpost/store/mailstore"
@@ -115,6 +116,9 @@ func setMetadata(s *session, d *imap.Decoder) error {
 		if id == 0 && v.Entry == adminEntry {
 			return no("NOPERM", "entry is read-only")
 		}
+		if id != 0 && v.Entry == mailstore.SpecialUseEntry && !areSpecialUses(string(v.Value)) {
+			return no("USEATTR", "special use is not known") // RFC 6154 §4
+		}
 	}
 	err = s.update(func(tx *mailstore.Tx) error {
 		for _, v := range values {
@@ -135,4 +139,14 @@ func setMetadata(s *session, d *imap.Decoder) error {
 		return no("METADATA MAXSIZE "+strconv.Itoa(mailstore.MaxMetadataValue), "value is too long")
 	}
 	return err
+}
+
+// areSpecialUses reports whether each word is a special use that a client may set.
+func areSpecialUses(words string) bool {
+	for _, w := range strings.Fields(words) {
+		if _, ok := specialUse(w); !ok {
+			return false
+		}
+	}
+	return true
 }

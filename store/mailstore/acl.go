@@ -31,7 +31,12 @@ func (t *Tx) SetACL(id MailboxID, identifier, rights string) error {
 	return err
 }
 
-// SetMetadata sets (or with nil removes) an annotation; id 0 is the server's (RFC 5464 §4.3).
+// SpecialUseEntry is the annotation of a mailbox that is its special use: the
+// attributes with a space between them (RFC 6154 §4).
+const SpecialUseEntry = "/private/specialuse"
+
+// SetMetadata sets (or with nil removes) an annotation; id 0 is the server's
+// (RFC 5464 §4.3). SpecialUseEntry changes the special use, as SetSpecialUse does.
 func (t *Tx) SetMetadata(id MailboxID, entry string, value []byte) error {
 	if m := t.a.byID(id); id != 0 && (m == nil || !m.wrk.live) {
 		return errNoMailbox
@@ -42,6 +47,9 @@ func (t *Tx) SetMetadata(id MailboxID, entry string, value []byte) error {
 		return &mail.Error{Kind: mail.BadInput, Text: "metadata entry name is empty or too long"}
 	case len(value) > MaxMetadataValue:
 		return &mail.Error{Kind: mail.TooLarge, Text: "metadata value is too large"}
+	}
+	if id != 0 && entry == SpecialUseEntry {
+		return t.SetSpecialUse(id, strings.Fields(string(value)))
 	}
 	kind := MailboxChanged
 	if id == 0 {
@@ -96,8 +104,10 @@ func (s *Store) ACL(ctx context.Context, a mail.AccountID, m MailboxID) (map[str
 
 // Metadata returns annotations (RFC 5464) of a mailbox (0: server) by lower-case entry name.
 func (s *Store) Metadata(ctx context.Context, a mail.AccountID, m MailboxID) (map[string][]byte, error) {
+	var mb Mailbox
 	if m != 0 {
-		if _, err := s.MailboxByID(ctx, a, m); err != nil {
+		var err error
+		if mb, err = s.MailboxByID(ctx, a, m); err != nil {
 			return nil, err
 		}
 	}
@@ -111,5 +121,11 @@ func (s *Store) Metadata(ctx context.Context, a mail.AccountID, m MailboxID) (ma
 		}
 		return nil
 	})
+	if m != 0 {
+		delete(out, SpecialUseEntry) // a row of before it was tied to the special use
+		if len(mb.SpecialUse) > 0 {
+			out[SpecialUseEntry] = []byte(strings.Join(mb.SpecialUse, " "))
+		}
+	}
 	return out, err
 }
