@@ -15,6 +15,7 @@ import (
 	"bahnpost/home"
 	"bahnpost/mail"
 	"bahnpost/store/internal/db"
+	"bahnpost/store/internal/db/dbtest"
 )
 
 // cheap is a cost for tests.
@@ -32,7 +33,7 @@ func open(t testing.TB, path string, cfg Config) *Directory {
 		cfg.ScramIterations = 4096
 	}
 	ctx := context.Background()
-	d, err := db.Open(ctx, db.Config{Path: path, NoSync: true})
+	d, err := db.Open(ctx, dbtest.Config(t, path))
 	if err != nil {
 		t.Fatal(err)
 	}

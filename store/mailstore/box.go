@@ -309,7 +309,7 @@ func expungedBetween(c *db.Conn, a mail.AccountID, m MailboxID, after, until Mod
 const (
 	metaOf       = `SELECT m.id, m.thread_id, m.pop_order, m.uidl, LENGTH(m.prefix), COALESCE(s.summary, m.summary), m.origin FROM messages m LEFT JOIN summaries s ON s.body_id=m.body_id `
 	sqlMeta      = metaOf + `WHERE m.id=?`
-	sqlMetaRange = metaOf + `WHERE m.id BETWEEN ? AND ?`
+	sqlMetaRange = metaOf + `WHERE m.id BETWEEN ? AND ? ORDER BY m.id`
 
 	metaStride = 256 // messages read under one snapshot: a slow client holds none
 	maxSparse  = 4   // a range is read through if it holds at most so many times the messages wanted

@@ -92,7 +92,7 @@ const (
 	sqlCount = `SELECT COUNT(*), COALESCE(SUM(size),0), COALESCE(SUM(CASE WHEN flags&1=0 THEN 1 ELSE 0 END),0),
 		COALESCE(SUM(CASE WHEN flags&8<>0 THEN 1 ELSE 0 END),0), COALESCE(MAX(uid),0), COALESCE(MAX(modseq),0), COALESCE(MAX(msg_id),0)
 		FROM msgidx WHERE account_id=? AND mailbox_id=?`
-	sqlMismatch = `SELECT x.uid, m.id IS NULL, b.body_id IS NULL, COALESCE(m.mailbox_id=x.mailbox_id AND m.uid=x.uid, 0),
+	sqlMismatch = `SELECT x.uid, m.id IS NULL, b.body_id IS NULL, COALESCE(m.mailbox_id=x.mailbox_id AND m.uid=x.uid, FALSE),
 		LENGTH(m.summary)=0 AND s.body_id IS NULL FROM msgidx x
 		LEFT JOIN messages m ON m.id=((x.account_id<<32)|x.msg_id) LEFT JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id
 		WHERE x.account_id=? AND x.mailbox_id=? AND (m.id IS NULL OR b.body_id IS NULL OR m.mailbox_id<>x.mailbox_id OR m.uid<>x.uid

@@ -15,7 +15,7 @@ type Copied struct {
 }
 
 const sqlScanRows = `SELECT uid, msg_id, modseq, flags, size, idate, sdate, kw_more FROM msgidx
-	WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ?`
+	WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ? ORDER BY uid`
 
 // A portion are the rows ?3..?4 of mailbox ?2; n numbers them from 0 on. Most are dense: no UID is missing, and their
 // messages lie close together in the same order. Arithmetic and one stretch of messages then do; else it takes a

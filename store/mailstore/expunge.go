@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	sqlScanGone = `SELECT uid, flags, msg_id, size FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ?`
+	sqlScanGone = `SELECT uid, flags, msg_id, size FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ? ORDER BY uid`
 	sqlExpunge  = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ?`
 	sqlExpungeD = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ? AND flags&8<>0`
 	sqlGone     = `INSERT INTO gone (account_id, modseq, part, mailbox_id, msgs) VALUES (?,?,?,?,?)`

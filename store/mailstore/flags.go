@@ -92,7 +92,7 @@ type slowRow struct {
 	more  []KeywordID
 }
 
-const sqlScanFlags = `SELECT uid, flags, modseq, kw_more FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ?`
+const sqlScanFlags = `SELECT uid, flags, modseq, kw_more FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ? ORDER BY uid`
 
 // plan finds out which rows change. If the shared index in memory is at the
 // writer's state it answers, otherwise the table.

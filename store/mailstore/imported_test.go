@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bahnpost/store/internal/db"
+	"bahnpost/store/internal/db/dbtest"
 )
 
 // A POP3 login pays for messages that a move brought, not for others.
@@ -63,8 +64,18 @@ func TestImported(t *testing.T) {
 	if got = look(0); len(got) != 0 {
 		t.Errorf("after the move: %v", got)
 	}
+	s.usesIndex("messages_imported (mailbox_id=? AND id>? AND id<?)")
+	s.clean()
+}
+
+// usesIndex looks whether SQLite's plan for sqlImported has want in it.
+func (s *site) usesIndex(want string) {
+	s.t.Helper()
+	if dbtest.OnPostgres() {
+		return // its plans depend on statistics
+	}
 	var plan []string
-	if err := s.d.View(t.Context(), func(c *db.Conn) error {
+	if err := s.d.View(s.t.Context(), func(c *db.Conn) error {
 		plan = nil
 		for r, err := range c.Rows("EXPLAIN QUERY PLAN "+sqlImported, db.Int(1), db.Int(1), db.Int(9), db.Int(0), db.Int(10)) {
 			if err != nil {
@@ -74,10 +85,9 @@ func TestImported(t *testing.T) {
 		}
 		return nil
 	}); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	if !slices.ContainsFunc(plan, func(s string) bool { return strings.Contains(s, "messages_imported (mailbox_id=? AND id>? AND id<?)") }) {
-		t.Error("the index is not used: ", fmt.Sprint(plan))
+	if !slices.ContainsFunc(plan, func(s string) bool { return strings.Contains(s, want) }) {
+		s.t.Error("the index is not used: ", fmt.Sprint(plan))
 	}
-	s.clean()
 }

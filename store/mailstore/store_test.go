@@ -12,6 +12,7 @@ import (
 	"bahnpost/mail"
 	"bahnpost/store/blob"
 	"bahnpost/store/internal/db"
+	"bahnpost/store/internal/db/dbtest"
 )
 
 // site is a store on disk, of one test.
@@ -36,7 +37,7 @@ func (s *site) open() {
 	s.t.Helper()
 	ctx := context.Background()
 	var err error
-	if s.d, err = db.Open(ctx, db.Config{Path: filepath.Join(s.dir, "mail.db"), NoSync: true}); err != nil {
+	if s.d, err = db.Open(ctx, dbtest.Config(s.t, filepath.Join(s.dir, "mail.db"))); err != nil {
 		s.t.Fatal(err)
 	}
 	if s.b, err = blob.OpenDir(filepath.Join(s.dir, "bodies"), blob.DirConfig{NoSync: true}); err != nil {

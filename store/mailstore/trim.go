@@ -120,7 +120,7 @@ func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID) error {
 		func(t *db.Tx) (int, error) { return dropSearch(t, a) },
 		dropSome(`DELETE FROM thread_ref WHERE account_id=?1 AND ref<=(SELECT MAX(ref) FROM (SELECT ref FROM thread_ref WHERE account_id=?1 ORDER BY ref LIMIT ?2) x)`, a),
 		dropSome(`DELETE FROM changelog WHERE account_id=?1 AND modseq<=(SELECT MAX(modseq) FROM (SELECT modseq FROM changelog WHERE account_id=?1 ORDER BY modseq LIMIT ?2) x)`, a),
-		dropSome(`DELETE FROM dedup WHERE account_id=?1 AND token<=(SELECT MAX(token) FROM (SELECT token FROM dedup WHERE account_id=?1 ORDER BY token LIMIT ?2) x)`, a),
+		dropSome(`DELETE FROM dedup WHERE account_id=?1 AND token<=(SELECT token FROM (SELECT token FROM dedup WHERE account_id=?1 ORDER BY token LIMIT ?2) x ORDER BY token DESC LIMIT 1)`, a),
 	} {
 		if err := s.repeat(ctx, step); err != nil {
 			return err

@@ -25,6 +25,10 @@ type Config struct {
 	BusyTimeoutMS int    // wait for locks of another process, in ms [10000]
 	NoSync        bool   // tests only: synchronous=OFF
 
+	// Unordered gives the rows of queries without ORDER BY in an order that nobody may rely on: the one that an engine
+	// happens to have is not the other's. Tests only.
+	Unordered bool
+
 	// Postgres is the DSN of a PostgreSQL 14 or later to use instead of Path: a list of hosts with
 	// target_session_attrs=read-write finds the primary. Tests only: decision 0007 says what is missing.
 	Postgres string

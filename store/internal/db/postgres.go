@@ -39,7 +39,7 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), sync: !cfg.NoSync}, nil
+		return &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), sync: !cfg.NoSync, unordered: cfg.Unordered}, nil
 	}
 	c, err := dial(ctx)
 	if err == nil {

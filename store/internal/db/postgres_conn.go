@@ -31,6 +31,8 @@ type pgConn struct {
 	spoilt bool            // an interrupt may still be on its way
 	sync   bool            // commits must be durable
 
+	unordered bool // Config.Unordered
+
 	ahead  int  // control statements sent and not answered
 	inTx   bool // in a transaction, or BEGIN is on its way
 	failed bool // the transaction takes no more statements
@@ -417,8 +419,15 @@ const (
 func (c *pgConn) query(sql string, args []Value) *pgRows {
 	c.names++
 	rows := &pgRows{c: c, sql: sql, portal: "p" + strconv.Itoa(c.names), limit: math.MaxInt, max: firstRows}
+	shuffle := c.unordered && !strings.Contains(sql, "ORDER BY")
+	if shuffle {
+		rows.max = mostRows
+	}
 	r := c.run(sql, args, rows, rows.max)
 	rows.err, rows.more = r.err, r.more
+	if shuffle && r.err == nil {
+		rows.reverse()
+	}
 	return rows
 }
 

@@ -52,6 +52,16 @@ func (r *pgRows) add(m *pgproto3.DataRow) {
 	}
 }
 
+// reverse turns the order of a portion round.
+func (r *pgRows) reverse() {
+	w := len(r.s.fields)
+	for i, j := 0, r.n-1; i < j; i, j = i+1, j-1 {
+		for k := range w {
+			r.cells[i*w+k], r.cells[j*w+k] = r.cells[j*w+k], r.cells[i*w+k]
+		}
+	}
+}
+
 // cell returns column i, nil for NULL.
 func (r *pgRows) cell(i int) []byte {
 	x := r.cells[r.at*len(r.s.fields)+i]

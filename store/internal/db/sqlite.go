@@ -124,6 +124,9 @@ func (c Config) pragmas(write bool) string {
 	set("temp_store=MEMORY")
 	set("trusted_schema=OFF")
 	set("mmap_size=0")
+	if c.Unordered {
+		set("reverse_unordered_selects=1")
+	}
 	if !write {
 		set("cache_size=-%d", max(c.CacheKB/4, 256))
 		set("query_only=1")

@@ -11,12 +11,13 @@ import (
 	"unicode/utf8"
 
 	"bahnpost/store/internal/db"
+	"bahnpost/store/internal/db/dbtest"
 )
 
 // openDB returns an empty database with the tables of the index.
 func openDB(t testing.TB) *db.DB {
 	t.Helper()
-	d, err := db.Open(t.Context(), db.Config{Path: filepath.Join(t.TempDir(), "fts.db"), NoSync: true})
+	d, err := db.Open(t.Context(), dbtest.Config(t, filepath.Join(t.TempDir(), "fts.db")))
 	if err != nil {
 		t.Fatal(err)
 	}

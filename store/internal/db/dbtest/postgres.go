@@ -162,7 +162,7 @@ const env = "BAHNPOST_TEST_POSTGRES"
 // SQLite, or on PostgreSQL in the process that Again started.
 func Config(t testing.TB, path string) db.Config {
 	t.Helper()
-	cfg := db.Config{Path: path, NoSync: true}
+	cfg := db.Config{Path: path, NoSync: true, Unordered: true}
 	if dsn := os.Getenv(env); dsn != "" {
 		cfg.Postgres = Schema(t, dsn, path)
 	}

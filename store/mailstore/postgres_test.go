@@ -1,0 +1,14 @@
+package mailstore
+
+import (
+	"testing"
+
+	"bahnpost/store/internal/db/dbtest"
+)
+
+// The tests once more, on the second engine; but for those that break SQLite's file or look into it, and two whose many
+// messages take long there.
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	dbtest.Again(t, "^Test", "^(TestStagedBodyLost|TestRowFaults|TestSpaceComesBack|TestSearchCorpus|TestCopyPortions)$")
+}
