@@ -16,7 +16,9 @@ func TestExercise(t *testing.T) {
 func TestExercisePostgres(t *testing.T) {
 	t.Parallel()
 	dsn := dbtest.Postgres(t)
-	fresh := func(t *testing.T) *db.DB { return open(t, db.Config{Postgres: dbtest.Schema(t, dsn, t.Name())}) }
+	fresh := func(t *testing.T) *db.DB {
+		return open(t, db.Config{Postgres: dbtest.Schema(t, dsn, t.Name()) + " application_name=" + t.Name()})
+	}
 	dbtest.Exercise(t, fresh)
 	for name, part := range db.PostgresParts {
 		t.Run(name, func(t *testing.T) {

@@ -28,18 +28,22 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("db: open: %w", err)
 	}
 	// What a row means must not depend on who set the server up.
-	for k, v := range map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on", "application_name": "bahnpost"} {
+	for k, v := range map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on"} {
 		pc.RuntimeParams[k] = v
+	}
+	if pc.RuntimeParams["application_name"] == "" {
+		pc.RuntimeParams["application_name"] = "bahnpost"
 	}
 	if cfg.NoSync {
 		pc.RuntimeParams["synchronous_commit"] = "off"
 	}
-	dial := func(ctx context.Context) (*pgConn, error) {
+	var dial func(ctx context.Context) (*pgConn, error)
+	dial = func(ctx context.Context) (*pgConn, error) {
 		h, err := pgconn.ConnectConfig(ctx, pc)
 		if err != nil {
 			return nil, err
 		}
-		return &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), sync: !cfg.NoSync, unordered: cfg.Unordered}, nil
+		return &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), redial: dial, sync: !cfg.NoSync, unordered: cfg.Unordered}, nil
 	}
 	c, err := dial(ctx)
 	if err == nil {
@@ -48,7 +52,6 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("db: open: %w", err)
 	}
-	c.redial = dial
 	d := &DB{core{cfg: cfg}}
 	d.pool.init(cfg, func(ctx context.Context) (*Conn, error) {
 		c, err := dial(ctx)
@@ -113,6 +116,14 @@ func (c *Conn) settle() {
 	if c.pg == nil {
 		c.conn.settle()
 	}
+}
+
+// fit reports whether a reading connection can be used again.
+func (c *Conn) fit() bool {
+	if c.pg != nil {
+		return !c.pg.inTx && !c.pg.spoilt && !c.pg.h.IsClosed()
+	}
+	return c.h.GetAutocommit()
 }
 
 func (c *Conn) close() error {

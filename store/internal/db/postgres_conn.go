@@ -24,7 +24,7 @@ import (
 // RELEASE cost none, they travel with what comes next.
 type pgConn struct {
 	h      *pgconn.PgConn
-	redial func(context.Context) (*pgConn, error) // of the writer, who lives longer than a connection
+	redial func(context.Context) (*pgConn, error)
 	stmts  map[pgKey]*pgStmt
 	names  int             // given to statements and portals so far
 	ctx    context.Context // of the running View that can end early
@@ -33,9 +33,10 @@ type pgConn struct {
 
 	unordered bool // Config.Unordered
 
-	ahead  int  // control statements sent and not answered
-	inTx   bool // in a transaction, or BEGIN is on its way
-	failed bool // the transaction takes no more statements
+	ahead  int    // control statements sent and not answered
+	begin  string // BEGIN that is among them: nothing of the transaction has run
+	inTx   bool   // in a transaction, or BEGIN is on its way
+	failed bool   // the transaction takes no more statements
 
 	params  [][]byte
 	numbers []byte // encoded integers of params
@@ -202,7 +203,7 @@ func (c *pgConn) receive(s *pgStmt, rows *pgRows) (r reply) {
 		}
 		switch m := m.(type) {
 		case *pgproto3.ReadyForQuery:
-			c.ahead = 0
+			c.ahead, c.begin = 0, ""
 			c.inTx, c.failed = m.TxStatus != 'I', m.TxStatus == 'E'
 			return r
 		case *pgproto3.RowDescription:
@@ -237,8 +238,30 @@ func (s *pgStmt) describe(m *pgproto3.RowDescription) {
 	}
 }
 
-// run sends a statement and reads its answer.
-func (c *pgConn) run(sql string, args []Value, rows *pgRows, max int) (r reply) {
+// run sends a statement and reads its answer. If the connection turns out to be
+// lost at the first statement of a transaction (the server was restarted, another
+// is the primary now), a new one takes its place: whatever ran was not committed.
+func (c *pgConn) run(sql string, args []Value, rows *pgRows, max int) reply {
+	begin := c.begin
+	r := c.once(sql, args, rows, max)
+	if r.err != nil && begin != "" && c.h.IsClosed() && c.again(begin) {
+		if rows != nil {
+			rows.reset()
+		}
+		return c.once(sql, args, rows, max)
+	}
+	return r
+}
+
+// again opens the transaction anew on a connection that has a chance.
+func (c *pgConn) again(begin string) bool {
+	if c.ctx != nil && c.ctx.Err() != nil {
+		return false
+	}
+	return c.reconnect() == nil && c.control(begin) == nil
+}
+
+func (c *pgConn) once(sql string, args []Value, rows *pgRows, max int) (r reply) {
 	s, err := c.start(sql, args, rows.name(), max)
 	if err != nil {
 		return reply{err: err}
@@ -293,13 +316,17 @@ func (c *pgConn) exec(sql string, args []Value) (changed int64, err error) {
 
 // control sends a statement that opens a transaction or works within one, together with the next that waits for an answer.
 func (c *pgConn) control(sql string) error {
-	if strings.HasPrefix(sql, "BEGIN") && c.h.IsClosed() && c.redial != nil {
+	begins := strings.HasPrefix(sql, "BEGIN")
+	if begins && c.h.IsClosed() {
 		if err := c.reconnect(); err != nil {
 			return err
 		}
 	}
 	if err := c.ready(); err != nil {
 		return err
+	}
+	if begins {
+		c.begin = sql
 	}
 	c.immediately(sql)
 	c.ahead++
@@ -314,25 +341,29 @@ func (c *pgConn) immediately(sql string) {
 	c.send(&pgproto3.Execute{})
 }
 
-// reconnectPatience bounds one try of the writer to find its server again; who waits behind it fails with it.
+// reconnectPatience bounds one try to find the server again; who waits behind the writer fails with it.
 const reconnectPatience = 5 * time.Second
 
 // reconnect takes the place of a connection that was lost: nothing was under way on it.
 func (c *pgConn) reconnect() error {
-	ctx, cancel := context.WithTimeout(context.Background(), reconnectPatience)
+	parent := c.ctx
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(parent, reconnectPatience)
 	defer cancel()
 	fresh, err := c.redial(ctx)
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
-	fresh.redial = c.redial
+	fresh.ctx = c.ctx
 	*c = *fresh
 	return nil
 }
 
 // end runs COMMIT, ROLLBACK or ROLLBACK TO.
 func (c *pgConn) end(sql string) error {
-	commit := sql == "COMMIT"
+	commit, begin := sql == "COMMIT", c.begin
 	if c.h.IsClosed() {
 		return errors.New("db: connection is closed")
 	}
@@ -344,6 +375,9 @@ func (c *pgConn) end(sql string) error {
 		if err = r.err; err == nil && commit && r.tag != "COMMIT" {
 			return errAborted // the server says ROLLBACK to the commit of a failed transaction
 		}
+	}
+	if err != nil && begin != "" && c.h.IsClosed() && c.again(begin) { // nothing was in it
+		return c.end(sql)
 	}
 	if commit && err != nil && c.h.IsClosed() {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
@@ -392,7 +426,7 @@ func (c *pgConn) drop() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	c.h.Close(ctx)
-	c.inTx, c.failed, c.ahead = false, false, 0
+	c.inTx, c.failed, c.ahead, c.begin = false, false, 0, ""
 	clear(c.stmts)
 }
 

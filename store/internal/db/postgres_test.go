@@ -116,6 +116,45 @@ func postgresCut(t *testing.T, d *DB) {
 	}
 }
 
+// A server that went away and came back, or another in its place, is not noticed
+// by who begins something: neither a View nor an Update fails.
+func postgresRestarted(t *testing.T, d *DB) {
+	for round := range 3 {
+		d.View(t.Context(), func(c *Conn) error {
+			return d.View(t.Context(), func(c *Conn) error { // two readers, to be found dead
+				_, err := c.Row(`SELECT count(*) FROM t`).Scan(new(int))
+				return err
+			})
+		})
+		if err := d.Update(t.Context(), func(tx *Tx) error {
+			_, err := tx.Exec(`INSERT INTO t VALUES(?)`, Int(round))
+			return err
+		}, nil); err != nil {
+			t.Error(err)
+		}
+		other, err := Open(t.Context(), Config{Postgres: d.cfg.Postgres + " application_name=other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.View(t.Context(), func(c *Conn) error {
+			_, err := c.Row(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid<>pg_backend_pid() AND application_name=?`,
+				Text(t.Name())).Scan(new(int))
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+		other.Close()
+		if round == 1 {
+			if err := d.Update(t.Context(), func(*Tx) error { return nil }, nil); err != nil {
+				t.Error("an empty update: ", err)
+			}
+		}
+		if n := postgresCount(t, d); n != round+1 {
+			t.Errorf("%d rows after %d rounds", n, round+1)
+		}
+	}
+}
+
 // A commit whose answer never came is said to be unknown, and is not run again.
 func postgresUnknown(t *testing.T, d *DB) {
 	before := postgresCount(t, d)
@@ -163,7 +202,7 @@ func postgresCount(t *testing.T, d *DB) (n int) {
 }
 
 // PostgresParts are the tests of the second engine that look inside; db_test runs them where a server is at hand.
-var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Unknown": postgresUnknown, "Text": postgresText}
+var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Restarted": postgresRestarted, "Unknown": postgresUnknown, "Text": postgresText}
 
 // A DSN of a server that could lose mail, or is not there, is refused.
 func TestPostgresRefused(t *testing.T) {

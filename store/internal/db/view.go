@@ -119,7 +119,7 @@ func (p *pool) take(ctx context.Context) (*Conn, error) {
 }
 
 func (p *pool) give(c *Conn, keep bool) {
-	if keep && c.idle() {
+	if keep && c.fit() {
 		p.mu.Lock()
 		p.idle = append(p.idle, c)
 		p.mu.Unlock()

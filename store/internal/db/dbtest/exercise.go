@@ -21,7 +21,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *db.DB) {
 		name string
 		run  func(t *testing.T, d *db.DB)
 	}{
-		{"Values", values}, {"NamedKinds", namedKinds}, {"Rows", rows}, {"NestedRows", nestedRows},
+		{"Values", values}, {"NamedKinds", namedKinds}, {"Rows", rows}, {"NestedRows", nestedRows}, {"Portions", portions}, {"Numbers", numbers},
 		{"Arguments", arguments}, {"Returning", returning}, {"Unscanned", unscanned},
 		{"Failing", failing}, {"FailingAmongMany", failingAmongMany}, {"Panic", panics},
 		{"Cancelled", cancelled}, {"Order", order}, {"GroupCommit", groupCommit},
@@ -205,6 +205,76 @@ func nestedRows(t *testing.T, d *db.DB) {
 		}
 		return nil
 	}))
+}
+
+// More rows than an engine fetches at once, with other statements run while they come.
+func portions(t *testing.T, d *db.DB) {
+	const many = 20_000
+	must(t, d.Update(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(`INSERT INTO t(k, v) WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM n WHERE i<19999) SELECT i, 2*i FROM n`)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for r, err := range tx.Rows(sqlList) { // the loop sees what was there when it began
+			if err != nil || r.Int(0) != int64(n) || r.Int(1) != int64(2*n) {
+				return fmt.Errorf("row %d: %d %d: %w", n, r.Int(0), r.Int(1), err)
+			}
+			if n%997 == 0 {
+				var v int
+				if _, err := tx.Row(sqlGet, db.Int(n)).Scan(&v); err != nil || v != 2*n || r.Int(0) != int64(n) {
+					return fmt.Errorf("row %d within the loop: %d %w", n, v, err)
+				}
+			}
+			n++
+		}
+		if n != many {
+			t.Errorf("%d rows", n)
+		}
+		return nil
+	}, nil))
+	must(t, d.View(t.Context(), func(c *db.Conn) error {
+		for range 3 {
+			n := 0
+			for _, err := range c.Rows(sqlList) {
+				if err != nil {
+					return err
+				}
+				if n++; n == 9000 {
+					break
+				}
+			}
+		}
+		var n int
+		_, err := c.Row(sqlCount).Scan(&n)
+		if n != many {
+			t.Errorf("%d rows after loops that were left", n)
+		}
+		return err
+	}))
+}
+
+// Sums, truths and counts are integers, whatever an engine calls their type.
+func numbers(t *testing.T, d *db.DB) {
+	must(t, d.Update(t.Context(), func(tx *db.Tx) error {
+		for k, v := range []int64{-1 << 40, 3, 70_000, 1 << 50} {
+			if _, err := tx.Exec(sqlPut, db.Int(k), db.Int(v)); err != nil {
+				return err
+			}
+		}
+		var sum, low, none, truth, shift int64
+		var is bool
+		_, err := tx.Row(`SELECT sum(v), sum(CASE WHEN v<0 THEN v ELSE 0 END), coalesce(sum(CASE WHEN k>100 THEN v END), 0), max(v)>?1, count(*)=4, ?1<<32|?2 FROM t`,
+			db.Int(1), db.Int(7)).Scan(&sum, &low, &none, &truth, &is, &shift)
+		if want := int64(1<<50 - 1<<40 + 70_003); err != nil || sum != want || low != -1<<40 || none != 0 || truth != 1 || !is || shift != 1<<32|7 {
+			t.Error(err, sum, low, none, truth, is, shift)
+		}
+		n, err := tx.Exec(`UPDATE t SET v=v&~?2 WHERE v&?1<>0`, db.Int(1), db.Int(3))
+		if err != nil || n != 1 {
+			t.Error(n, err)
+		}
+		return nil
+	}, nil))
 }
 
 func arguments(t *testing.T, d *db.DB) {
