@@ -187,7 +187,7 @@ func (s *session) sayStatus(mb *mailstore.Mailbox, items []imap.StatusItem) {
 		case imap.StatusMessages:
 			b = imap.AppendUint(b, mb.Messages)
 		case imap.StatusRecent:
-			b = append(b, '0')
+			b = imap.AppendUint(b, s.recentOf(mb.ID))
 		case imap.StatusUIDNext:
 			b = imap.AppendUint(b, uint32(mb.UIDNext))
 		case imap.StatusUIDValidity:
@@ -209,6 +209,16 @@ func (s *session) sayStatus(mb *mailstore.Mailbox, items []imap.StatusItem) {
 		}
 	}
 	s.out.b = append(b, ")\r\n"...)
+}
+
+// recentOf is how many messages are \Recent (RFC 3501 §6.3.10): those of this
+// session, if it has selected the mailbox, and those that none was told of.
+func (s *session) recentOf(id mailstore.MailboxID) int {
+	n := s.srv.store.RecentCount(s.login.Account, id)
+	if s.mbox != nil && s.mbox.id == id && !s.mbox.readOnly {
+		n += s.mbox.recent.Count()
+	}
+	return n
 }
 
 // deletedBytes sums the sizes of messages marked \Deleted (RFC 9208 §4.1.4).

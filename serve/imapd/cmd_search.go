@@ -114,7 +114,7 @@ func isBad(err error) bool {
 func (s *session) querier(v *mailstore.View, p *imap.Search) *querier {
 	q := &querier{ctx: s.ctx, view: v, charset: p.Charset, now: time.Now()}
 	if s.mbox != nil && v == s.mbox.view {
-		q.saved = s.mbox.saved
+		q.saved, q.recent = s.mbox.saved, s.mbox.recent
 	}
 	return q
 }

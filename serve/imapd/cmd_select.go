@@ -128,6 +128,7 @@ func (s *session) take(mb mailstore.Mailbox, readOnly bool) error {
 	})
 	m.view = box.NewView()
 	m.complete = m.view.ModSeq()
+	m.addRecent()
 	s.mbox, s.state = m, selected
 	return nil
 }
@@ -142,7 +143,8 @@ func (s *session) sayOpened(asked string) {
 	b := imap.AppendUint(append(s.out.b, "* "...), m.view.Count())
 	b = append(b, " EXISTS\r\n"...)
 	if !s.has(rev2) {
-		b = append(b, "* 0 RECENT\r\n"...) // RFC 9051 §2.3.2
+		m.recentSaid = m.recent.Count()
+		b = append(imap.AppendUint(append(b, "* "...), m.recentSaid), " RECENT\r\n"...) // RFC 3501 §7.3.2
 		if n := s.firstUnseen(&box); n > 0 && !s.has(uidOnly) {
 			b = append(imap.AppendUint(append(b, "* OK [UNSEEN "...), n), "] first unseen\r\n"...)
 		}

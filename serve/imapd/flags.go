@@ -9,6 +9,7 @@ import (
 // rendered once. It lives as long as one command.
 type flagTexts struct {
 	s     *session
+	rev2  bool
 	names []string // keyword dictionary, may have grown since
 	last  mailstore.Flags
 	text  []byte // of last, nil at first
@@ -19,13 +20,26 @@ type flagTexts struct {
 const maxFlagTexts = 4096
 
 func (s *session) newFlagTexts() *flagTexts {
-	f := &flagTexts{s: s}
+	f := &flagTexts{s: s, rev2: s.has(rev2)}
 	f.names, _ = s.srv.store.Keywords(s.ctx, s.login.Account) // on error flags show without keywords; the rows fail too then
 	return f
 }
 
 // append appends "(\Seen $Junk)" for a row.
 func (f *flagTexts) append(b []byte, r *mailstore.Row) []byte {
+	if recent := f.s.mbox.recent; len(recent) > 0 && !f.rev2 && recent.Contains(r.UID) {
+		b = f.stored(b, r)
+		b = b[:len(b)-len(")")]
+		if b[len(b)-1] != '(' {
+			b = append(b, ' ')
+		}
+		return append(b, `\Recent)`...) // RFC 3501 §2.3.2
+	}
+	return f.stored(b, r)
+}
+
+// stored is append without \Recent, which depends on the session.
+func (f *flagTexts) stored(b []byte, r *mailstore.Row) []byte {
 	if r.HasMore {
 		return f.render(b, r.Flags, f.s.mbox.box.More(r.UID))
 	}

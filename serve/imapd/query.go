@@ -18,6 +18,7 @@ type querier struct {
 	ctx     context.Context
 	view    *mailstore.View
 	saved   mailstore.UIDSet // $, RFC 5182
+	recent  mailstore.UIDSet // RFC 3501 §2.3.2
 	charset string
 	now     time.Time
 }
@@ -97,7 +98,10 @@ func (q *querier) plain(k *imap.SearchKey) *mailstore.Query {
 	case imap.KeyYounger:
 		return span(mailstore.QInternalExact, q.now.Unix()-k.Num, last)
 	}
-	return nothing() // KeyRecent: no session of ours is told \Recent (RFC 9051 §2.3.2)
+	if k.Op == imap.KeyRecent && !q.recent.Empty() {
+		return &mailstore.Query{Op: mailstore.QInUIDs, UIDs: q.recent}
+	}
+	return nothing()
 }
 
 // nothing matches no message.

@@ -20,6 +20,8 @@ type selection struct {
 	keywords    int              // how much of the keyword dictionary FLAGS has told
 	complete    mailstore.ModSeq // everything up to it was told, expunges too
 	saved       mailstore.UIDSet // "$" (RFC 9051 §6.4.4.1)
+	recent      mailstore.UIDSet // what is \Recent here (RFC 3501 §2.3.2), of what was told
+	recentSaid  int              // the last RECENT
 	searches    *searchState
 }
 
@@ -58,15 +60,11 @@ func (s *session) sayNews(expunge bool) {
 	s.out.ready()
 	s.searchGone(&news)
 	s.sayExpunged(&news)
-	b := s.out.b
 	if news.Exists {
-		b = imap.AppendUint(append(b, "* "...), m.view.Count())
-		b = append(b, " EXISTS\r\n"...)
-		if !s.has(rev2) {
-			b = append(b, "* 0 RECENT\r\n"...)
-		}
+		b := imap.AppendUint(append(s.out.b, "* "...), m.view.Count())
+		s.out.b = append(b, " EXISTS\r\n"...)
 	}
-	s.out.b = b
+	s.sayRecent(&news)
 	if len(news.Changed) > 0 && !s.quietFlags() {
 		s.sayChanged(news.Changed)
 	}
@@ -78,6 +76,34 @@ func (s *session) sayNews(expunge bool) {
 		// Flags newer than an expunge that has to wait were said. Should the
 		// connection break now, the client must not ask from there (RFC 7162 §3.2).
 		s.sayModSeq(m.complete, "expunges follow")
+	}
+}
+
+// sayRecent keeps what is \Recent and says how many that are, with each EXISTS
+// and when it changed (RFC 3501 §7.3.2). IMAP4rev2 has none of it.
+func (s *session) sayRecent(news *mailstore.News) {
+	m := s.mbox
+	if !m.recent.Empty() && !news.ExpungedUIDs.Empty() {
+		m.recent = m.recent.Subtract(news.ExpungedUIDs)
+	}
+	if news.Exists {
+		m.addRecent()
+	}
+	if n := m.recent.Count(); !s.has(rev2) && (news.Exists || n != m.recentSaid) {
+		m.recentSaid = n
+		s.out.b = append(imap.AppendUint(append(s.out.b, "* "...), n), " RECENT\r\n"...)
+	}
+}
+
+// addRecent takes in messages that the view knows and no other session was told of.
+// After EXAMINE they stay recent for the next one (RFC 3501 §6.3.2).
+func (m *selection) addRecent() {
+	more := m.view.ClaimRecent
+	if m.readOnly {
+		more = m.view.Recent
+	}
+	if r := more(); !r.Empty() {
+		m.recent = m.recent.Union(r)
 	}
 }
 

@@ -14,26 +14,28 @@ import (
 
 // walker is a client that believes only what it is told (RFC 9051 §7.5.1).
 type walker struct {
-	t     *testing.T
-	c     net.Conn
-	r     *bufio.Reader
-	name  string
-	addr  string
-	mode  string // what it enabled: "", "QRESYNC", "UIDONLY"
-	n     int
-	idle  string            // tag of a running IDLE
-	uids  []uint32          // by message number, 0: not known yet
-	flags map[uint32]string // what was said of each
-	log   []string
-	high  uint64 // mod-sequence up to which all is known (RFC 7162 §6)
-	seen  uint64 // largest MODSEQ said in this command
-	told  bool   // HIGHESTMODSEQ was said in this command
-	valid uint32
-	num   bool // a command that uses message numbers is running
+	t       *testing.T
+	c       net.Conn
+	r       *bufio.Reader
+	name    string
+	addr    string
+	session string
+	mode    string // what it enabled: "", "QRESYNC", "UIDONLY"
+	n       int
+	idle    string            // tag of a running IDLE
+	uids    []uint32          // by message number, 0: not known yet
+	flags   map[uint32]string // what was said of each, without \Recent
+	owner   map[uint32]string // of all walkers: to whom a message is \Recent
+	log     []string
+	high    uint64 // mod-sequence up to which all is known (RFC 7162 §6)
+	seen    uint64 // largest MODSEQ said in this command
+	told    bool   // HIGHESTMODSEQ was said in this command
+	valid   uint32
+	num     bool // a command that uses message numbers is running
 }
 
-func newWalker(t *testing.T, addr, name, mode string) *walker {
-	w := &walker{t: t, name: name, mode: mode, addr: addr, flags: map[uint32]string{}}
+func newWalker(t *testing.T, addr, name, mode string, owner map[uint32]string) *walker {
+	w := &walker{t: t, name: name, mode: mode, addr: addr, flags: map[uint32]string{}, owner: owner}
 	w.connect()
 	w.do("SELECT INBOX")
 	w.learn()
@@ -47,6 +49,7 @@ func (w *walker) connect() {
 	}
 	w.t.Cleanup(func() { c.Close() })
 	w.c, w.r = c, bufio.NewReader(c)
+	w.session = c.LocalAddr().String()
 	w.line()
 	w.do("LOGIN alice secret")
 	if w.mode != "" {
@@ -88,8 +91,7 @@ func (w *walker) reconnect() {
 			if nums[u] = n; !slices.Contains(w.uids, u) {
 				w.uids = append(w.uids, u)
 			}
-			_, after, _ := strings.Cut(l, "FLAGS (")
-			w.flags[u], _, _ = strings.Cut(after, ")")
+			w.flagged(u, l)
 		}
 	}
 	slices.Sort(w.uids)
@@ -254,10 +256,26 @@ func (w *walker) fetched(n int, word, l string) {
 		}
 		w.uids[n-1] = uid
 	}
-	if _, after, ok := strings.Cut(l, "FLAGS ("); ok {
-		f, _, _ := strings.Cut(after, ")")
-		w.flags[uid] = f
+	w.flagged(uid, l)
+}
+
+// flagged takes in FLAGS. \Recent is a message in one session only (RFC 3501 §2.3.2).
+func (w *walker) flagged(uid uint32, l string) {
+	_, after, ok := strings.Cut(l, "FLAGS (")
+	if !ok {
+		return
 	}
+	f, _, _ := strings.Cut(after, ")")
+	if stored, recent := strings.CutSuffix(f, `\Recent`); recent {
+		f = strings.TrimSuffix(stored, " ")
+		if other, ok := w.owner[uid]; ok && other != w.session {
+			w.fail("UID %d was recent to %s, and is to %s", uid, other, w.session)
+		}
+		if uid != 0 { // a message that this client has no UID of yet
+			w.owner[uid] = w.session
+		}
+	}
+	w.flags[uid] = f
 }
 
 // learn asks for what is not known yet.
@@ -367,13 +385,14 @@ func TestWalk(t *testing.T) {
 			addr := newTown(t, Config{}).tcp()
 			r := rand.New(rand.NewPCG(seed, 1))
 			var ws []*walker
+			owner := map[uint32]string{}
 			for i, mode := range []string{"", "QRESYNC", "", "UIDONLY", "QRESYNC"} {
-				ws = append(ws, newWalker(t, addr, string(rune('a'+i)), mode))
+				ws = append(ws, newWalker(t, addr, string(rune('a'+i)), mode, owner))
 			}
 			for range 400 {
 				ws[r.IntN(len(ws))].step(r)
 			}
-			truth := newWalker(t, addr, "z", "")
+			truth := newWalker(t, addr, "z", "", owner)
 			for _, w := range ws {
 				w.do("NOOP")
 				w.learn()

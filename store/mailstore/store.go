@@ -86,6 +86,7 @@ type Store struct {
 	cache    cache
 	boxes    boxes
 	watchers watchers
+	recents  recents
 	bodies   bodies
 	reaper   reaper
 	threads  threads
@@ -99,6 +100,7 @@ func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, 
 	s.cache.init(s.cfg.CacheRows)
 	s.boxes.init(s.cfg.IndexMemory)
 	s.watchers.init()
+	s.recents.init()
 	s.bodies.init()
 	s.reaper.init()
 	s.threads.init()

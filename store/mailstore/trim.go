@@ -109,6 +109,7 @@ func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID) error {
 			s.cache.drop(acc)
 		}
 		s.boxes.forget(a)
+		s.recents.forget(a)
 		s.watchers.removed(a)
 	})
 	if err != nil {

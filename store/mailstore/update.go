@@ -297,6 +297,7 @@ func (u *update) committed() {
 	if !t.wrote {
 		return
 	}
+	u.s.recents.apply(t) // before a view can show the messages
 	a.mu.Lock()
 	a.cur = t.after
 	if t.kw != nil {

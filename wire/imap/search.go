@@ -25,7 +25,7 @@ const (
 	KeySeq           // Set: sequence numbers, or $ (RFC 5182)
 	KeyUID           // Set
 	KeyFlag          // Text is a system flag: \Seen …
-	KeyRecent        // RFC 3501 §6.4.4; nothing is \Recent here
+	KeyRecent        // RFC 3501 §6.4.4
 	KeyKeyword       // Text
 	KeyHeader        // Field as written, Text
 	KeyBody          // Text
