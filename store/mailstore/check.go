@@ -22,7 +22,7 @@ import (
 func (s *Store) Check(ctx context.Context, o CheckOptions) iter.Seq2[Problem, error] {
 	return func(yield func(Problem, error) bool) {
 		c := &checker{s: s, o: o, ctx: ctx}
-		for _, part := range [...]func() error{c.accounts, c.warm, c.refs, c.bodies, c.orphans, c.search} {
+		for _, part := range [...]func() error{c.engine, c.accounts, c.warm, c.refs, c.bodies, c.orphans, c.search} {
 			c.found = c.found[:0]
 			err := part()
 			for _, p := range c.found {
@@ -60,6 +60,21 @@ func (c *checker) step() {
 	if c.o.Progress != nil && c.done%256 == 0 {
 		c.o.Progress(c.done, c.total)
 	}
+}
+
+// engine asks the database for its own complaints: of pages that no row here reads, and of the directory's, which are in the same file.
+func (c *checker) engine() error {
+	bad, err := c.s.db.IntegrityCheck(c.ctx)
+	if err != nil && c.ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		bad = append(bad, err.Error())
+	}
+	for _, text := range bad {
+		c.bad(Problem{Fatal: true}, "database: %s", text)
+	}
+	return nil
 }
 
 // accounts checks one account after the other.

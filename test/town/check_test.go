@@ -53,6 +53,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		"flipped octet":  {inPack(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "checksum"},
 		"truncated pack": {inPack(func(b []byte) []byte { return b[:len(b)/2] }), "beyond the end of pack"},
 		"database page":  {inFile("mail.db", func(b []byte) []byte { copy(b[3*4096:], make([]byte, 4*4096)); return b }), "malformed"},
+		"domains":        {zeroed("directory_domains"), "FATAL: database: "},
 		"no database":    {inFile("mail.db", func(b []byte) []byte { return b[:0] }), "Bring it back from the backup"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,6 +108,26 @@ func inFile(name string, change func([]byte) []byte) func(*testing.T, string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// zeroed clears the page that a table begins in.
+func zeroed(table string) func(*testing.T, string) {
+	return func(t *testing.T, store string) {
+		db, err := sqlite3.Open("file:" + filepath.Join(store, "mail.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, _, err := db.Prepare("SELECT rootpage FROM sqlite_schema WHERE name='" + table + "'")
+		if err != nil || !root.Step() {
+			t.Fatal(table, err)
+		}
+		page := root.ColumnInt(0)
+		root.Close()
+		if err := db.Close(); err != nil { // and what is in the log goes to the file
+			t.Fatal(err)
+		}
+		inFile("mail.db", func(b []byte) []byte { clear(b[(page-1)*4096:][:4096]); return b })(t, store)
 	}
 }
 
