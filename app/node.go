@@ -191,8 +191,10 @@ func (n *Node) Listening() []Listening { return slices.Clone(n.listening) }
 func (n *Node) Admin() http.Handler { return n.admin }
 
 // Run serves until ctx ends, then drains: no new connections, sessions say
-// goodbye within drain_grace, the store finishes and closes.
+// goodbye within drain_grace, the store finishes and closes. A supervisor hears
+// that the node is ready, reloads, and stops.
 func (n *Node) Run(ctx context.Context) error {
+	n.tell(stateReady) // the addresses are bound, so who comes from now on is answered
 	back, stopBack := context.WithCancel(context.Background())
 	g, gctx := errgroup.WithContext(ctx)
 	adminServer := &http.Server{Handler: n.admin, ReadHeaderTimeout: 10 * time.Second}
@@ -210,6 +212,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error {
 		<-gctx.Done()
 		n.draining.Store(true)
+		n.tell(stateStopping)
 		n.log.Info("draining", "grace", n.cfg.Load().Node.DrainGrace.D())
 		return nil
 	})

@@ -10,6 +10,10 @@ var live = map[string]bool{"log.level": true, "tls.certificate": true, "tls.key"
 
 // Reload re-reads configuration and certificates. A mistake changes nothing.
 func (n *Node) Reload() {
+	if !n.draining.Load() {
+		n.tell(stateReloading())
+		defer n.tell(stateReady)
+	}
 	c, err := LoadConfig(n.dir)
 	if err != nil {
 		n.log.Error("configuration not re-read", "err", err)
