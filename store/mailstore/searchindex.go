@@ -18,8 +18,8 @@ import (
 
 const (
 	defaultIndexDelay = 5 * time.Second
-	indexBatch        = 100     // messages in a segment: with fewer, CPU per message grows
-	indexBatchOctets  = 2 << 20 // memory of a batch, which ends it early
+	indexBatch        = 250     // messages in a segment: with fewer, CPU per message grows
+	indexBatchOctets  = 3 << 20 // memory of a batch, which ends it early
 	indexRetry        = 10 * time.Second
 	indexScanPage     = 500 // accounts looked at under one snapshot at the start
 )
@@ -175,9 +175,8 @@ type indexer struct {
 	b      *fts.Builder
 	walk   textWalk
 	page   []readMessage
-	octets []byte    // of the page
-	began  time.Time // of the work since the last pause
-	moves  int64     // db updates by others as of then
+	octets []byte // of the page
+	pacer  pacer
 }
 
 // rest waits for the next account to be due, if any waits, else for new mail.
@@ -194,40 +193,14 @@ func (ix *indexer) rest(ctx context.Context, wait time.Duration) {
 	case <-ix.s.search.news.wake:
 	case <-tick:
 	}
-	ix.began = time.Now()
-}
-
-const (
-	busyUpdates = 100 // updates per second of others above which mail comes first
-	shortPause  = 2 * time.Millisecond
-	longPause   = 2 * time.Second
-	busyShare   = 9 // pauses are so many times the work then
-)
-
-// pace pauses after a step of work: for a part of its length, or for a multiple while others are writing.
-func (ix *indexer) pace(ctx context.Context) error {
-	now := time.Now()
-	worked := now.Sub(ix.began)
-	stats := ix.s.db.Stats()
-	rate := float64(stats.Updates-ix.moves) / max(worked.Seconds(), 0.001)
-	pause := worked / 8
-	if ix.moves != 0 && rate > busyUpdates || stats.Waiting > 0 {
-		pause = worked * busyShare
-	}
-	t := time.NewTimer(min(max(pause, shortPause), longPause))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-	}
-	ix.began, ix.moves = time.Now(), ix.s.db.Stats().Updates
-	return nil
+	ix.pacer.begin(true)
 }
 
 // account brings the index of a up to date and tends it.
 func (ix *indexer) account(ctx context.Context, a mail.AccountID, reset bool) error {
-	ix.began = time.Now()
+	if ix.pacer.began.IsZero() {
+		ix.pacer.begin(false)
+	}
 	if reset {
 		if err := ix.s.db.Update(ctx, func(tx *db.Tx) error { return ix.s.search.index.Reset(tx, int64(a)) }, nil); err != nil {
 			return err
@@ -292,6 +265,9 @@ func (ix *indexer) batch(ctx context.Context, a mail.AccountID) (more bool, err 
 		for i := range ix.page {
 			m := &ix.page[i]
 			if err := ix.message(ctx, m); err != nil {
+				return false, err
+			}
+			if err := ix.breathe(ctx); err != nil {
 				return false, err
 			}
 			n++
@@ -383,6 +359,7 @@ func (ix *indexer) message(ctx context.Context, m *readMessage) error {
 		const day = 86400
 		ix.b.Sent((f.sent - (f.sent%day+day)%day) / day)
 	}
+	var stopped error
 	err = ix.walk.walk(r, true, func(t *foldedText) bool {
 		if t.name != "" {
 			ix.b.Text(fts.Name, t.fold, nil)
@@ -391,14 +368,17 @@ func (ix *indexer) message(ctx context.Context, m *readMessage) error {
 		if t.end {
 			ix.b.EndText()
 		}
-		return ctx.Err() == nil
+		if t.field == fts.Body { // may be long
+			stopped = ix.breathe(ctx)
+		}
+		return stopped == nil
 	})
 	ix.b.EndText()
 	if mail.KindOf(err) == mail.Corrupt {
 		return nil
 	}
 	if err == nil {
-		err = ctx.Err()
+		err = stopped
 	}
 	return err
 }
