@@ -68,10 +68,24 @@ func fetch(s *session, d *imap.Decoder) error {
 	if err != nil {
 		return err
 	}
-	if n < want && !p.mods.HasChangedSince {
-		s.cmd.code = "EXPUNGEISSUED" // RFC 2180 §4.1.2, RFC 5530
+	if n == want || want == 0 || p.mods.HasChangedSince {
+		return nil
 	}
-	return nil
+	s.cmd.code = "EXPUNGEISSUED" // RFC 2180 §4.1.2, RFC 5530
+	return s.sayLost(&p, uids)
+}
+
+// sayLost answers for messages that are gone while the client's numbers still
+// count them, if it asks for nothing but the UIDs: those it needs to tell what its numbers mean.
+func (s *session) sayLost(p *fetchPlan, uids mailstore.UIDSet) error {
+	if len(p.items) > 0 || p.modseq {
+		return nil
+	}
+	lost, err := s.mbox.view.Lost(s.ctx, uids)
+	for i := range lost {
+		s.sayLight(p, &lost[i])
+	}
+	return err
 }
 
 func count(rs []imap.NumRange) (n int) {

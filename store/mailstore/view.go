@@ -294,6 +294,20 @@ func (v *View) batch(ctx context.Context, uids UIDSet, from UID, out []Entry) ([
 	return out, nil
 }
 
+// Lost returns the messages among uids that are expunged while the client still counts them. Of
+// their rows only the UID is left.
+func (v *View) Lost(ctx context.Context, uids UIDSet) ([]Entry, error) {
+	if err := v.enter(ctx, true); err != nil {
+		return nil, err
+	}
+	defer v.box.mu.RUnlock()
+	var out []Entry
+	for u := range v.pend.Intersect(uids).All() {
+		out = append(out, Entry{Seq: v.seq(u), Row: Row{UID: u}})
+	}
+	return out, nil
+}
+
 // News is what a client has to hear, in this order: expunges, then EXISTS if it grew, then flags.
 type News struct {
 	ExpungedSeqs []int   // each as of the moment it is said (RFC 9051 §7.5.1)
