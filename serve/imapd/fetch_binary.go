@@ -17,7 +17,7 @@ const maxBinary = 256 << 10
 func (s *session) binaryKnown(p *fetchPlan, parts *partReader) error {
 	for i := range p.items {
 		it := &p.items[i]
-		if it.Kind != imap.ItemBinary && it.Kind != imap.ItemBinarySize || len(it.Section.Part) == 0 {
+		if it.Kind != imap.ItemBinary && it.Kind != imap.ItemBinarySize || len(it.Section.Part) == 0 || it.Section.Spec != imap.SpecNone {
 			continue
 		}
 		part := parts.part(it.Section.Part)
@@ -32,13 +32,13 @@ func (s *session) binaryKnown(p *fetchPlan, parts *partReader) error {
 }
 
 // decoded opens the content of a part; ok is false if there is no such part.
-// Multiparts and messages, which have no encoding of their own, come as they are.
+// Multiparts, messages, headers and TEXT, which have no encoding of their own, come as they are.
 func (p *partReader) decoded(sec *imap.Section) (r io.Reader, raw *span, ok bool) {
 	sp, ok := p.section(sec)
 	if !ok {
 		return nil, nil, false
 	}
-	if len(sec.Part) == 0 {
+	if len(sec.Part) == 0 || sec.Spec != imap.SpecNone {
 		return nil, &sp, true
 	}
 	part := p.part(sec.Part)
@@ -65,6 +65,8 @@ func (s *session) sendBinary(it *imap.FetchItem, p *partReader) error {
 	case !ok:
 		s.out.b = append(s.out.b, "NIL"...)
 		return nil
+	case hasFields(&it.Section):
+		return s.sendFields(it, &it.Section, p, *raw)
 	case raw != nil:
 		return s.sendBinarySpan(it, p, *raw)
 	}
@@ -134,6 +136,12 @@ func (s *session) sendBinarySize(it *imap.FetchItem, p *partReader) error {
 	size := int64(0)
 	switch {
 	case !ok:
+	case hasFields(&it.Section):
+		picked, err := readFields(&it.Section, p, *raw)
+		if err != nil {
+			return err
+		}
+		size = int64(len(picked))
 	case raw != nil:
 		size = raw.n
 	default:

@@ -119,7 +119,7 @@ func (s *session) sendSection(it *imap.FetchItem, p *partReader) error {
 		s.out.b = append(s.out.b, "NIL"...) // RFC 3501 §6.4.5 is silent; all servers say NIL
 		return nil
 	}
-	if sec.Spec == imap.SpecFields || sec.Spec == imap.SpecFieldsNot {
+	if hasFields(sec) {
 		return s.sendFields(it, sec, p, sp)
 	}
 	off, n := cutPartial(it, sp.n)
@@ -150,14 +150,26 @@ func (s *session) midLiteral(err error) error {
 	return wrapConn(err)
 }
 
-// sendFields sends HEADER.FIELDS and HEADER.FIELDS.NOT (RFC 9051 §6.4.5.1).
+func hasFields(sec *imap.Section) bool {
+	return sec.Spec == imap.SpecFields || sec.Spec == imap.SpecFieldsNot
+}
+
+// readFields reads HEADER.FIELDS and HEADER.FIELDS.NOT (RFC 9051 §6.4.5.1).
 // Of a header beyond message.MaxHeaderBytes the rest is not looked at.
-func (s *session) sendFields(it *imap.FetchItem, sec *imap.Section, p *partReader, sp span) error {
+func readFields(sec *imap.Section, p *partReader, sp span) ([]byte, error) {
 	head := make([]byte, min(sp.n, message.MaxHeaderBytes+p.prefix))
 	if _, err := p.r.ReadAt(head, sp.off); err != nil && err != io.EOF {
+		return nil, err
+	}
+	return pickFields(head, sec.Fields, sec.Spec == imap.SpecFieldsNot), nil
+}
+
+// sendFields sends what readFields reads.
+func (s *session) sendFields(it *imap.FetchItem, sec *imap.Section, p *partReader, sp span) error {
+	picked, err := readFields(sec, p, sp)
+	if err != nil {
 		return err
 	}
-	picked := pickFields(head, sec.Fields, sec.Spec == imap.SpecFieldsNot)
 	off, n := cutPartial(it, int64(len(picked)))
 	b := imap.AppendLiteralHeader(s.out.b, n)
 	s.out.b = append(b, picked[off:off+n]...)

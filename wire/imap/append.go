@@ -142,7 +142,7 @@ func (u *MessageURL) extra(part string) bool {
 			return false
 		}
 		d := &Decoder{line: []byte("[" + dec + "]")}
-		u.Section = d.section(false)
+		u.Section = d.section()
 		return d.err == nil && d.AtEnd()
 	}
 	if _, p, found := cutFold(part, ";PARTIAL="); found {

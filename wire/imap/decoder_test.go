@@ -157,6 +157,7 @@ func TestFetchItems(t *testing.T) {
 		{"body.peek[1.2.mime]<5.10>", "BODY[1.2.MIME]<5>"},
 		{`(BODY[HEADER.FIELDS (A "b c")] BODY.PEEK[TEXT])`, `BODY[HEADER.FIELDS (A "b c")] BODY[TEXT]`},
 		{"BODY[1.HEADER.FIELDS.NOT (x)]", "BODY[1.HEADER.FIELDS.NOT (x)]"},
+		{"(BODY[]<5> BINARY.PEEK[2.TEXT] BINARY.SIZE[1.MIME])", "BODY[]<5> BINARY[2.TEXT] BINARY.SIZE[1.MIME]"},
 		{"(BINARY[1] BINARY.PEEK[2.3]<0.1> BINARY.SIZE[])", "BINARY[1] BINARY[2.3]<0> BINARY.SIZE[]"},
 		{"(PREVIEW (LAZY) EMAILID)", "PREVIEW EMAILID"},
 		{"(BODY[1] BODY.PEEK[1])", "BODY[1]"},
@@ -169,7 +170,7 @@ func TestFetchItems(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "()", "(UID", "FOO", "BODY[", "BODY[0]", "BODY[1", "BODY[1.]", "BODY[FOO]", "BODY[MIME]", "BODY[HEADER.FIELDS]", "BODY[HEADER.FIELDS ()]",
-		"BODY[]<1>", "BODY[]<1.0>", "BODY[]<-1.5>", "BINARY[TEXT]", "(UID  FLAGS)", "BODY[" + strings.Repeat("1.", 65) + "1]", "RFC822[]"} {
+		"BODY[]<1.0>", "BODY[]<1.>", "BODY[]<-1.5>", "BINARY[MIME]", "BINARY[1.FOO]", "(UID  FLAGS)", "BODY[" + strings.Repeat("1.", 65) + "1]", "RFC822[]"} {
 		d := decodeText(bad)
 		d.FetchItems()
 		if d.End(); d.Err() == nil {

@@ -1,6 +1,9 @@
 package imap
 
-import "strconv"
+import (
+	"math"
+	"strconv"
+)
 
 // ItemKind is what a FETCH item asks for.
 type ItemKind uint8
@@ -143,15 +146,15 @@ func (d *Decoder) FetchItem() (it FetchItem) {
 			return it
 		}
 		it.Kind, it.Peek = ItemSection, name == "BODY.PEEK"
-		it.Section = d.section(false)
+		it.Section = d.section()
 		d.partial(&it)
 	case "BINARY", "BINARY.PEEK":
 		it.Kind, it.Peek = ItemBinary, name == "BINARY.PEEK"
-		it.Section = d.section(true)
+		it.Section = d.section()
 		d.partial(&it)
 	case "BINARY.SIZE":
 		it.Kind = ItemBinarySize
-		it.Section = d.section(true)
+		it.Section = d.section()
 	case "PREVIEW":
 		it.Kind = ItemPreview
 		it.Lazy = d.previewModifiers()
@@ -178,8 +181,9 @@ func (d *Decoder) previewModifiers() (lazy bool) {
 	return true
 }
 
-// section reads "[" [section-spec] "]" (RFC 9051 §9); binary ones have part numbers only.
-func (d *Decoder) section(binary bool) (s Section) {
+// section reads "[" [section-spec] "]" (RFC 9051 §9). Of BINARY that grammar
+// knows part numbers only; clients of Dovecot may ask for BINARY[2.TEXT] and the like as well.
+func (d *Decoder) section() (s Section) {
 	d.Expect('[')
 	for c := d.Peek(); c >= '0' && c <= '9'; c = d.Peek() {
 		if len(s.Part) >= MaxNesting {
@@ -201,10 +205,6 @@ func (d *Decoder) section(binary bool) (s Section) {
 		}
 	}
 	if d.Take(']') {
-		return s
-	}
-	if binary {
-		d.wanted("a part number")
 		return s
 	}
 	d.sectionText(&s)
@@ -234,13 +234,18 @@ func (d *Decoder) sectionText(s *Section) {
 	}
 }
 
-// partial reads "<" number "." nz-number ">".
+// partial reads "<" number "." nz-number ">" (RFC 9051 §9), and "<" number ">"
+// for all that follows, as Dovecot does.
 func (d *Decoder) partial(it *FetchItem) {
 	if !d.Take('<') {
 		return
 	}
 	it.Partial = true
 	it.Offset = d.Number64()
+	if d.Take('>') {
+		it.Count = math.MaxInt64
+		return
+	}
 	d.Expect('.')
 	it.Count = d.Number64()
 	if d.err == nil && it.Count == 0 {
