@@ -17,7 +17,7 @@ func TestInit(t *testing.T) {
 		t.Skip("builds and runs the binary; not in -short")
 	}
 	t.Parallel()
-	w := &Town{Dir: filepath.Join(t.TempDir(), "node"), Admin: "you@example.org", offset: takeOffset(t), t: t}
+	w := &Town{Dir: filepath.Join(shortDir(t), "node"), Admin: "you@example.org", offset: takeOffset(t), t: t}
 	args := []string{"init", w.Dir, "--domain", "example.org", "--hostname", "mx.example.org", "--loopback", "--port-offset", strconv.Itoa(w.offset), "--admin", w.Admin}
 	m := regexp.MustCompile(`administrator: you@example.org\npassword: +(\S{20})\n`).FindStringSubmatch(w.Run(args...))
 	if m == nil {

@@ -38,7 +38,26 @@ type Town struct {
 // New makes a node's directory without starting it.
 func New(t testing.TB) *Town {
 	t.Helper()
-	return NewIn(t, filepath.Join(t.TempDir(), "node"))
+	return NewIn(t, filepath.Join(shortDir(t), "node"))
+}
+
+// shortDir is a temporary directory whose path leaves room for a socket's (103 octets), also where TMPDIR and the test's name are long.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if len(dir) < 80 {
+		return dir
+	}
+	dir, err := os.MkdirTemp("/tmp", "town")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // NewIn is New in a directory that does not exist yet: on a file system of its own, say.
