@@ -17,6 +17,7 @@ var notKnown = []string{
 	"THREADID ",           // RFC 8474 §7
 	"[PERMANENTFLAGS ()]", // RFC 9051 §9: the list may be empty
 	"]<",                  // RFC 3516 §6: BINARY with an origin
+	"BINARY.SIZE[HEADER",  // beyond RFC 3516, see wire/imap
 }
 
 // grammatical parses what the server says with the strictest foreign parser at
