@@ -11,14 +11,15 @@ import (
 // does nothing itself: what CPU time the process uses then, and what is written.
 
 const (
-	stepTime    = 5 * time.Millisecond // work after which to pause at the next occasion
-	freeShare   = 4                    // work is so many times the pause while the machine is free
-	busyShare   = 9                    // the pause is so many times the work while it is not
+	stepTime    = 10 * time.Millisecond // work after which to pause at the next occasion
+	freeShare   = 4                     // work is so many times the pause while the machine is free
+	busyShare   = 9                     // the pause is so many times the work while it is not
 	shortPause  = time.Millisecond
 	longPause   = 2 * time.Second
 	lookTime    = 100 * time.Millisecond // of pauses that are judged together: a collection or a checkpoint that we caused does not count as others' work
 	busyFor     = time.Second            // how long others come first after they were seen
 	busyCPU     = 20                     // others are at work if they use more than the 20th part of a processor,
+	ownCPU      = 200 * time.Microsecond // what falling asleep and waking up takes of it, in each pause
 	busyUpdates = 100                    // or write more often than this a second
 )
 
@@ -55,6 +56,7 @@ func (p *pacer) pause(now time.Time, waiting bool) time.Duration {
 // paused takes in what was done during a pause that ends now; work begins again.
 func (p *pacer) paused(now time.Time, done effort) {
 	p.began = now
+	done.cpu = max(done.cpu-ownCPU, 0)
 	p.seen = p.seen.plus(done)
 	busy := p.seen.busy()
 	if busy {

@@ -33,8 +33,11 @@ func TestPacer(t *testing.T) {
 	if got := share(8*ms, 0, 0); got < 0.7 {
 		t.Errorf("alone it gets %.2f of a processor", got)
 	}
-	if got := share(8*ms, 0.07, 0); got > 0.11 {
+	if got := share(8*ms, 0.2, 0); got > 0.11 {
 		t.Errorf("beside others that compute it gets %.2f", got)
+	}
+	if got := share(8*ms, 0.07, 0); got > 0.11 {
+		t.Errorf("beside others that go on with less it gets %.2f", got)
 	}
 	work(8*ms, 0, 0)
 	if got := work(8*ms, 0, 0); got != busyShare*8*ms {
