@@ -95,6 +95,9 @@ func (u *update) run(c *db.Tx) (err error) {
 		u.s.cache.drop(u.tx.a)
 		u.counted = false
 	}
+	if err := u.s.catchUp(c, u.ticket.Account); err != nil {
+		return err
+	}
 	a, err := u.s.writerAccount(&c.Conn, u.ticket.Account)
 	if err != nil {
 		return err

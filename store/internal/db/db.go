@@ -90,6 +90,23 @@ func (d *DB) View(ctx context.Context, fn func(*Conn) error) error { return d.vi
 // Tx is a Conn that may write. Valid only during fn.
 type Tx struct{ Conn }
 
+// Shared reports whether other processes may write to the database, so that what fn knows from before may be out of date.
+func (tx *Tx) Shared() bool { return tx.pg != nil }
+
+// Lock is Row, and keeps other nodes from changing that row until the
+// transaction ends. fn calls it before all else, once, and returns its error.
+//
+// Nobody waits for a lock who holds one: a row that another node holds sends fn
+// back to the queue, to run again as the first of the next transaction. So
+// nodes cannot deadlock, whatever rows they lock, as long as fn changes no row
+// that is not guarded by the one it locked.
+func (tx *Tx) Lock(sql string, args ...Value) *Row {
+	if tx.pg != nil {
+		return tx.pg.lock(sql, args)
+	}
+	return tx.Row(sql, args...)
+}
+
 // Conn runs statements. Statements are prepared once per connection and cached
 // by their text, so SQL must be a constant. Not safe for concurrent use.
 //

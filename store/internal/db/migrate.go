@@ -16,7 +16,7 @@ const (
 // migrate is DB.Migrate. A step may hold several statements.
 func (s *core) migrate(ctx context.Context, component string, steps []Step) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		if err := tx.alone(); err != nil {
+		if err := tx.first(); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(sqlVersions); err != nil {

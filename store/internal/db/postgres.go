@@ -18,6 +18,9 @@ import (
 // the work may be durable or not. The function was not run again.
 var ErrUnknown = errors.New("db: connection was lost during a commit, its outcome is not known")
 
+// errBusy: the row to be locked is another node's now.
+var errBusy = errors.New("db: row is locked by another node")
+
 // errAborted: PostgreSQL takes no more statements after a failed one.
 var errAborted = errors.New("db: a statement of the update failed and its error was ignored")
 
@@ -141,8 +144,8 @@ func (tx *Tx) script(sql string) error {
 	return tx.h.Exec(sql)
 }
 
-// alone keeps other nodes from migrating until the transaction ends.
-func (tx *Tx) alone() error {
+// first keeps other nodes from migrating until the transaction ends.
+func (tx *Tx) first() error {
 	if tx.pg == nil {
 		return nil // SQLite has one writer
 	}
@@ -177,4 +180,16 @@ func (c *pgConn) snapshot(ctx context.Context, conn *Conn, fn func(*Conn) error)
 		err = fmt.Errorf("db: view: %w", ctx.Err())
 	}
 	return err
+}
+
+// lock is Tx.Lock.
+func (c *pgConn) lock(sql string, args []Value) *Row {
+	if !c.saved {
+		return c.row(sql+" FOR UPDATE", args)
+	}
+	r := c.row(sql+" FOR UPDATE SKIP LOCKED", args)
+	if r.err == nil && !r.found { // or there is none: the next try, with nothing held, will tell
+		r.err = errBusy
+	}
+	return r
 }

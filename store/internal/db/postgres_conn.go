@@ -36,6 +36,7 @@ type pgConn struct {
 	ahead  int    // control statements sent and not answered
 	begin  string // BEGIN that is among them: nothing of the transaction has run
 	inTx   bool   // in a transaction, or BEGIN is on its way
+	saved  bool   // within a savepoint: the transaction holds the work of others
 	failed bool   // the transaction takes no more statements
 
 	params  [][]byte
@@ -296,8 +297,10 @@ func (c *pgConn) exec(sql string, args []Value) (changed int64, err error) {
 	case "BEGIN":
 		return 0, c.control("BEGIN")
 	case "SAVEPOINT", "RELEASE":
+		c.saved = word == "SAVEPOINT"
 		return 0, c.control(sql)
 	case "COMMIT", "ROLLBACK":
+		c.saved = false
 		return 0, c.end(sql)
 	}
 	r := c.run(sql, args, nil, 0)
@@ -427,6 +430,7 @@ func (c *pgConn) drop() {
 	defer cancel()
 	c.h.Close(ctx)
 	c.inTx, c.failed, c.ahead, c.begin = false, false, 0, ""
+	c.saved = false
 	clear(c.stmts)
 }
 

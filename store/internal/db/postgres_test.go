@@ -1,8 +1,10 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -155,6 +157,54 @@ func postgresRestarted(t *testing.T, d *DB) {
 	}
 }
 
+// Two nodes lock the same few rows, in any order, each many at a time: nothing
+// is lost, nobody deadlocks, and a row that is not there is not waited for.
+func postgresLock(t *testing.T, d *DB) {
+	other, err := Open(t.Context(), Config{Postgres: d.cfg.Postgres})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := d.Migrate(t.Context(), "counters", []Step{`CREATE TABLE counters(k INTEGER PRIMARY KEY, v INTEGER); INSERT INTO counters SELECT generate_series(0,4), 0`}); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 16 {
+		node := [...]*DB{d, other}[i%2]
+		wg.Go(func() {
+			for n := range 50 {
+				k := (i + n*n) % 6 // 5 is not there
+				err := node.Update(context.Background(), func(tx *Tx) error {
+					var v int
+					found, err := tx.Lock(`SELECT v FROM counters WHERE k=?`, Int(k)).Scan(&v)
+					if err != nil || found != (k < 5) {
+						return cmp.Or(err, fmt.Errorf("row %d: found %v", k, found))
+					}
+					_, err = tx.Exec(`UPDATE counters SET v=? WHERE k=?`, Int(v+1), Int(k))
+					return err
+				}, nil)
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var sum, want int
+	for i := range 16 {
+		for n := range 50 {
+			if (i+n*n)%6 < 5 {
+				want++
+			}
+		}
+	}
+	if err := d.View(t.Context(), func(c *Conn) error { _, err := c.Row(`SELECT sum(v) FROM counters`).Scan(&sum); return err }); err != nil || sum != want {
+		t.Errorf("%d counted, want %d (%v)", sum, want, err)
+	}
+	s := d.Stats()
+	t.Logf("%d updates in %d commits", s.Updates, s.Commits)
+}
+
 // A commit whose answer never came is said to be unknown, and is not run again.
 func postgresUnknown(t *testing.T, d *DB) {
 	before := postgresCount(t, d)
@@ -202,7 +252,7 @@ func postgresCount(t *testing.T, d *DB) (n int) {
 }
 
 // PostgresParts are the tests of the second engine that look inside; db_test runs them where a server is at hand.
-var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Restarted": postgresRestarted, "Unknown": postgresUnknown, "Text": postgresText}
+var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Restarted": postgresRestarted, "Lock": postgresLock, "Unknown": postgresUnknown, "Text": postgresText}
 
 // A DSN of a server that could lose mail, or is not there, is refused.
 func TestPostgresRefused(t *testing.T) {

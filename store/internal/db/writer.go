@@ -48,6 +48,7 @@ type writer struct {
 	batch       []*request // tried in the running transaction, in order
 	spare       []*request // backing store of the queue that was taken before
 	taken       []*request // taken from the queue, not yet tried
+	later       []*request // wait for a lock, and come first in the next transaction
 	inTx        bool
 	kept        int // members of batch whose work is in the running transaction
 	replaying   bool
@@ -267,6 +268,7 @@ func (w *writer) gather() bool {
 		w.alone = 0
 	}
 	w.finish()
+	w.requeue()
 	w.crowd = max(n+w.waiting(), w.crowd-1-w.crowd/16)
 	w.tend()
 	return true
@@ -319,10 +321,27 @@ func (w *writer) try(r *request) {
 	case shared:
 		if w.exec("ROLLBACK TO s") != nil || w.exec("RELEASE s") != nil {
 			w.replay()
+		} else if errors.Is(r.err, errBusy) {
+			w.batch = w.batch[:len(w.batch)-1]
+			w.later = append(w.later, r)
 		}
 	default:
 		w.rollback()
 	}
+}
+
+// requeue puts those who could not have their lock before all others: the first
+// of a transaction holds nothing, so it may wait.
+func (w *writer) requeue() {
+	if len(w.later) == 0 {
+		return
+	}
+	for _, r := range w.later {
+		r.err = nil
+		r.state.Store(waiting)
+	}
+	w.taken = append(w.later, w.taken...)
+	w.later = nil
 }
 
 // call runs fn and turns a panic into an error.
