@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bahnpost/serve/listen"
 )
 
 // Mark is how a finding stands.
@@ -84,7 +86,7 @@ func doctorPorts(c *Config, running bool) (fs []Finding) {
 			fs = append(fs, Finding{Good, "port", fmt.Sprintf("%s answers on %s", e.protocol, e.addr)})
 			continue
 		}
-		l, err := net.Listen("tcp", e.addr)
+		l, err := listen.Bind(e.addr)
 		switch {
 		case err == nil:
 			l.Close()

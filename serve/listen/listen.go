@@ -115,8 +115,7 @@ func New(cfg Config) *Server {
 
 // Listen binds an endpoint now (errors name the address) and serves it when Run runs.
 func (s *Server) Listen(e Endpoint) (net.Addr, error) {
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
-	ln, err := lc.Listen(context.Background(), "tcp", e.Addr)
+	ln, err := Bind(e.Addr)
 	if err != nil {
 		return nil, err // net.OpError names the address
 	}
@@ -125,6 +124,20 @@ func (s *Server) Listen(e Endpoint) (net.Addr, error) {
 		return nil, err
 	}
 	return ln.Addr(), nil
+}
+
+// Bind listens on host:port, in the family of the address only ("0.0.0.0" is IPv4, "::" IPv6): Go's "tcp" takes both for
+// either, and the second of the two would find its port taken by the first.
+func Bind(addr string) (net.Listener, error) {
+	network := "tcp"
+	if ap, err := netip.ParseAddrPort(addr); err == nil {
+		network = "tcp6"
+		if ap.Addr().Unmap().Is4() {
+			network = "tcp4"
+		}
+	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
+	return lc.Listen(context.Background(), network, addr)
 }
 
 // keepAlive finds clients that vanished while nobody spoke, in about a quarter

@@ -209,3 +209,31 @@ func TestUnwritable(t *testing.T) {
 	defer os.Chmod(w.Dir, 0o700) // so that it can be cleaned up
 	fails("permission denied", "serve", w.Dir)
 }
+
+// TestAllAddresses: what init writes for a real machine starts: all of IPv4 and all of IPv6, on the same ports.
+func TestAllAddresses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the binary; not in -short")
+	}
+	t.Parallel()
+	w := New(t)
+	w.Configure(`addresses = ["127.0.0.1", "::1"]`, `#addresses = ["0.0.0.0", "::"]`)
+	w.finds(t, "ok port imap can listen on 0.0.0.0:")
+	w.Serve()
+	w.finds(t, "ok port imap answers on 0.0.0.0:")
+	families := []string{"127.0.0.1"}
+	if l, err := net.Listen("tcp6", "[::1]:0"); err == nil {
+		l.Close()
+		families = append(families, "::1")
+	}
+	for _, host := range families {
+		for protocol := range ports {
+			c, err := net.Dial("tcp", hostPort(host, w.Port(protocol)))
+			if err != nil {
+				t.Errorf("%s: %v", protocol, err)
+				continue
+			}
+			c.Close()
+		}
+	}
+}
