@@ -31,6 +31,9 @@ func list(s *session, d *imap.Decoder) error {
 	if err != nil {
 		return err
 	}
+	if len(names) > 0 {
+		s.asksStatus(r.Status)
+	}
 	for i := range names {
 		if err := s.sayListed(&names[i], &r); err != nil {
 			return err

@@ -166,15 +166,20 @@ func status(s *session, d *imap.Decoder) error {
 	if mb.NoSelect {
 		return no("NONEXISTENT", "this name is no mailbox, it only has children")
 	}
+	s.asksStatus(items)
 	s.sayStatus(&mb, items)
 	return nil
 }
 
-// sayStatus says STATUS of a mailbox.
-func (s *session) sayStatus(mb *mailstore.Mailbox, items []imap.StatusItem) {
+// asksStatus notes what a client that asks for these items has to know.
+func (s *session) asksStatus(items []imap.StatusItem) {
 	if slices.Contains(items, imap.StatusHighestModSeq) {
 		s.enableCondstore() // RFC 7162 §3.1
 	}
+}
+
+// sayStatus says STATUS of a mailbox, which the client need not have asked for.
+func (s *session) sayStatus(mb *mailstore.Mailbox, items []imap.StatusItem) {
 	b := append(s.out.b, "* STATUS "...)
 	b = imap.AppendMailbox(b, mb.Name, s.utf8())
 	b = append(b, " ("...)

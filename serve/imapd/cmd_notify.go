@@ -61,6 +61,9 @@ func notify(s *session, d *imap.Decoder) error {
 	if len(st.groups) > 0 {
 		st.stop = s.srv.store.Notify(s.login.Account, 0, func(cs []mailstore.Change) { st.collect(s, cs) })
 	}
+	if slices.ContainsFunc(st.fetch, func(it imap.FetchItem) bool { return it.Kind == imap.ItemModSeq }) {
+		s.enableCondstore() // as FETCH of it does (RFC 7162 §3.1)
+	}
 	err := s.takeStock(st)
 	if err == nil && n.Status {
 		err = s.sayNotifyStatus(st)
@@ -297,12 +300,10 @@ func (s *session) sayEventStatus(mb *mailstore.Mailbox, happened imap.Event) {
 	s.sayUnasked(mb, items)
 }
 
-// sayUnasked says STATUS without the side effect that a client's asking for HIGHESTMODSEQ has.
+// sayUnasked says STATUS between or after other responses.
 func (s *session) sayUnasked(mb *mailstore.Mailbox, items []imap.StatusItem) {
 	s.out.ready()
-	was := s.enabled
 	s.sayStatus(mb, items)
-	s.enabled = was
 	s.out.full()
 }
 

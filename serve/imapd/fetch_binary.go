@@ -21,7 +21,7 @@ func (s *session) binaryKnown(p *fetchPlan, parts *partReader) error {
 			continue
 		}
 		part := parts.part(it.Section.Part)
-		if part == nil || part.Inner != nil || part.Type == "MULTIPART" {
+		if part == nil || part.Type == "MULTIPART" {
 			continue
 		}
 		if _, ok := message.Decoder(part.Encoding, bytes.NewReader(nil)); !ok {
@@ -32,7 +32,8 @@ func (s *session) binaryKnown(p *fetchPlan, parts *partReader) error {
 }
 
 // decoded opens the content of a part; ok is false if there is no such part.
-// Multiparts, messages, headers and TEXT, which have no encoding of their own, come as they are.
+// Multiparts, headers and TEXT, which have no encoding of their own, come as they are. Messages in messages
+// have one at times, though RFC 2046 §5.2.1 forbids it: then BODYSTRUCTURE tells it, and this undoes it.
 func (p *partReader) decoded(sec *imap.Section) (r io.Reader, raw *span, ok bool) {
 	sp, ok := p.section(sec)
 	if !ok {
@@ -42,7 +43,7 @@ func (p *partReader) decoded(sec *imap.Section) (r io.Reader, raw *span, ok bool
 		return nil, &sp, true
 	}
 	part := p.part(sec.Part)
-	if part.Type == "MULTIPART" || part.Inner != nil || isIdentity(part.Encoding) {
+	if part.Type == "MULTIPART" || isIdentity(part.Encoding) {
 		return nil, &sp, true
 	}
 	r, ok = message.Decoder(part.Encoding, io.NewSectionReader(p.r, sp.off, sp.n))
