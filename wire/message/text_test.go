@@ -359,6 +359,21 @@ func TestStripHTML(t *testing.T) {
 	}
 }
 
+// RFC 9051 §6.4.4: FROM and its like search the ENVELOPE, which has no comments.
+func TestTextsOfComments(t *testing.T) {
+	t.Parallel()
+	in := "From: <ann (of)@ (the) example.org> (Ann)\r\nTo: g: a(1)@b(2), c@d;\r\nCc: x@y\r\nSubject: a(1)@b\r\n\r\n"
+	var got []string
+	Texts(strings.NewReader(in), parseBytes([]byte(in)).Root, func(_ TextKind, field string, text []byte) bool {
+		got = append(got, field+"="+string(text))
+		return true
+	})
+	want := []string{"from=<ann (of)@ (the) example.org> (Ann)", "from=ann@example.org", "to=g: a(1)@b(2), c@d;", "to=a@b c@d", "cc=x@y", "subject=a(1)@b"}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	in := "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nX-Y: a\r\n b\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n\r\none\r\n" +

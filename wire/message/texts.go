@@ -13,7 +13,7 @@ const (
 )
 
 // Texts walks the searchable text of a message: every header field (decoded, of the outermost
-// message), and of each part its MIME header fields, its text if it is text/* (decoded charset, HTML stripped to
+// message; addresses with comments also without them), and of each part its MIME header fields, its text if it is text/* (decoded charset, HTML stripped to
 // its text) and its file name. The header fields of nested messages come as those of parts: RFC 9051 §6.4.4 wants
 // MIME header fields in TEXT and no header field in BODY; Dovecot does the same.
 // r is the whole message, root its part tree.
@@ -75,9 +75,32 @@ func (w *textWalk) header(p *Part, kind TextKind) {
 		b = b[:got]
 	}
 	eachField(b, func(name, v, _ []byte) bool {
-		w.stop = !w.yield(kind, w.lower(name), w.value(v))
+		field := w.lower(name)
+		w.stop = !w.yield(kind, field, w.value(v))
+		if !w.stop && kind == HeaderText && isAddressField(field) && bytes.IndexByte(v, '(') >= 0 {
+			w.stop = !w.yield(kind, field, w.value(addressTexts(string(appendUnfolded(nil, v)))))
+		}
 		return !w.stop
 	})
+}
+
+func isAddressField(name string) bool {
+	switch name {
+	case "from", "sender", "reply-to", "to", "cc", "bcc":
+		return true
+	}
+	return false
+}
+
+// addressTexts is what ENVELOPE has of a field with comments: they may stand in
+// the middle of an address, and RFC 9051 §6.4.4 searches the ENVELOPE.
+func addressTexts(v string) (b []byte) {
+	for _, a := range ParseAddressList(v) {
+		if a.Mailbox != "" && a.Host != "" {
+			b = append(append(append(append(b, a.Mailbox...), '@'), a.Host...), ' ')
+		}
+	}
+	return b
 }
 
 // maxNames bounds the header names kept from message to message.
