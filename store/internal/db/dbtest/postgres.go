@@ -24,9 +24,12 @@ import (
 // Postgres starts a PostgreSQL server of the test's own, on a socket in a
 // temporary directory, and returns its DSN. The server ends with the test, and
 // with the test's process too. Its commits are not synced: nobody cuts the power.
-// Where PostgreSQL is not installed, or cannot run, the test is skipped.
+// Where PostgreSQL is not installed, or cannot run, the test is skipped; with -short too.
 func Postgres(t testing.TB) (dsn string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a PostgreSQL server")
+	}
 	bin := binaries()
 	if bin == "" {
 		t.Skip("PostgreSQL is not installed (Debian: postgresql)")
@@ -172,15 +175,22 @@ func Config(t testing.TB, path string) db.Config {
 // OnPostgres reports whether this process runs on PostgreSQL.
 func OnPostgres() bool { return os.Getenv(env) != "" }
 
-// Again runs the tests of this package that match run and do not match skip once more, in a process of their own, on PostgreSQL.
-func Again(t *testing.T, run, skip string) {
+// Again runs the tests of this package once more, in a process of their own, on
+// PostgreSQL; without those that match sqlite, and slow ones only if BAHNPOST_LONG is set.
+func Again(t *testing.T, sqlite, slow string) {
 	t.Helper()
 	if OnPostgres() {
 		t.Skip("this is the second time")
 	}
 	dsn := Postgres(t)
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+run, "-test.skip="+skip, "-test.v="+strconv.FormatBool(testing.Verbose()),
-		"-test.short="+strconv.FormatBool(testing.Short()), "-test.timeout=5m")
+	skip := "^(" + sqlite + ")$"
+	if os.Getenv("BAHNPOST_LONG") == "" {
+		skip = "^(" + sqlite + "|" + slow + ")$"
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^Test", "-test.skip="+skip, "-test.v="+strconv.FormatBool(testing.Verbose()))
+	if end, ok := t.Deadline(); ok {
+		cmd.Args = append(cmd.Args, "-test.timeout="+(time.Until(end)-deadlineMargin).String())
+	}
 	cmd.Env = append(os.Environ(), env+"="+dsn)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -189,3 +199,6 @@ func Again(t *testing.T, run, skip string) {
 		t.Logf("%s", out)
 	}
 }
+
+// deadlineMargin lets the second process say where it hangs before the first is ended.
+const deadlineMargin = 10 * time.Second
