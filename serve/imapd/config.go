@@ -17,7 +17,7 @@ type Config struct {
 	// CommandTimeout is the longest silence within a command: between the
 	// pieces of a line or a literal [5m].
 	CommandTimeout time.Duration
-	// WriteTimeout is how long a client may refuse to read [5m].
+	// WriteTimeout is how long a client may refuse to read [2m]: it holds buffers meanwhile. A slow one has all the time it needs.
 	WriteTimeout time.Duration
 	// MaxMessage is APPENDLIMIT in octets [mailstore.MaxMessageSize].
 	MaxMessage int64
@@ -46,7 +46,7 @@ const (
 	defaultAutoLogout     = 35 * time.Minute
 	defaultPreAuthTimeout = time.Minute
 	defaultCommandTimeout = 5 * time.Minute
-	defaultWriteTimeout   = 5 * time.Minute
+	defaultWriteTimeout   = 2 * time.Minute
 	defaultMaxBad         = 20
 	maxBadKnown           = 5 // times MaxBad, for those who logged in
 

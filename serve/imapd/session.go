@@ -110,8 +110,7 @@ func (w timedWriter) Write(p []byte) (int, error) {
 	if w.s.pushing {
 		limit = min(limit, pushPatience)
 	}
-	w.s.conn.SetWriteDeadline(time.Now().Add(limit))
-	return w.s.conn.Write(p)
+	return w.s.conn.WriteWithin(p, limit)
 }
 
 // timedReader moves the deadline while the client keeps sending: CommandTimeout

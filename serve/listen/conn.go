@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +36,9 @@ type connState struct {
 	site   netip.Addr
 	secure atomic.Bool // TLS is on
 	ended  atomic.Bool // no Read waits any more
-	login  Login       // guarded by srv.mu
+	moved  atomic.Bool // WriteWithin has written since it set the deadline
+	stall  atomic.Int64
+	login  Login // guarded by srv.mu
 }
 
 func (s *server) newConn(p *port, nc net.Conn) *Conn {
@@ -175,6 +179,35 @@ func (c *Conn) end(cause error) {
 	c.cancel(cause)
 	c.ended.Store(true)
 	c.base.SetReadDeadline(past())
+}
+
+// WriteWithin is Write to a client that may refuse to read for at most stall. One that takes something now and then may be as
+// slow as it is; crypto/tls could not go on after a deadline, so the deadline moves below it. Not for two goroutines at once.
+func (c *Conn) WriteWithin(p []byte, stall time.Duration) (int, error) {
+	c.moved.Store(false)
+	c.stall.Store(int64(stall))
+	defer c.stall.Store(0)
+	c.base.SetWriteDeadline(time.Now().Add(stall))
+	if c.secure.Load() {
+		return c.Conn.Write(p)
+	}
+	return c.push(p)
+}
+
+// push writes below TLS.
+func (c *Conn) push(p []byte) (n int, err error) {
+	for {
+		k, err := c.base.Write(p[n:])
+		n += k
+		if k > 0 {
+			c.moved.Store(true)
+		}
+		stall := time.Duration(c.stall.Load())
+		if n == len(p) || stall == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.moved.Swap(false) {
+			return n, err
+		}
+		c.base.SetWriteDeadline(time.Now().Add(stall))
+	}
 }
 
 // past is a deadline that is over. Not time.Unix(0, 0): net.Pipe and synctest

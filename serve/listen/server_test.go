@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bahnpost/mail"
@@ -473,5 +474,54 @@ func TestEndOfSession(t *testing.T) {
 		if b := raw.b.Bytes(); len(b) < warningLen || b[len(b)-warningLen] != alert {
 			t.Fatalf("no alert at the end: % x", b[max(0, len(b)-64):])
 		}
+	}
+}
+
+// TestWriteWithin: a client that reads a little now and then is served to the end, in clear and under TLS; one that does not read
+// at all is given up after the time for that.
+func TestWriteWithin(t *testing.T) {
+	t.Parallel()
+	cert := certificate(t, "mx.example.org", false)
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const size = 300_000
+				s := New(Config{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
+				result := make(chan error, 2)
+				h := handle(func(ctx context.Context, c *Conn) {
+					for range 2 {
+						n, err := c.WriteWithin(make([]byte, size), time.Minute)
+						if err == nil && n != size {
+							err = io.ErrShortWrite
+						}
+						result <- err
+					}
+				})
+				ours, theirs := net.Pipe()
+				go s.ServeConn(Endpoint{Protocol: "imaps", Implicit: secure, Handler: h}, theirs)
+				var c net.Conn = ours
+				if secure {
+					x := tls.Client(ours, &tls.Config{InsecureSkipVerify: true})
+					must(t, x.Handshake())
+					c = x
+				}
+				piece := make([]byte, size/30)
+				for range 30 { // twelve minutes; TLS takes a record of 16 KB at once, so every other time nothing moves
+					time.Sleep(25 * time.Second)
+					if _, err := io.ReadFull(c, piece); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := <-result; err != nil {
+					t.Fatalf("slow: %v", err)
+				}
+				begin := time.Now()
+				if err := <-result; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(begin) > 2*time.Minute {
+					t.Errorf("deaf: %v after %v", err, time.Since(begin))
+				}
+				ours.Close()
+			})
+		})
 	}
 }

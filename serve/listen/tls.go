@@ -68,11 +68,14 @@ func alpn(protocol string) []string {
 	return []string{strings.TrimSuffix(protocol, "s"), protocol}
 }
 
-// hello is what crypto/tls reads from: it leads from a ClientHelloInfo back to our Conn.
+// hello is what crypto/tls reads from and writes to: it leads from a ClientHelloInfo back to our Conn.
 type hello struct {
 	net.Conn
 	c *Conn
 }
+
+// Write implements net.Conn, see Conn.WriteWithin.
+func (h *hello) Write(p []byte) (int, error) { return h.c.push(p) }
 
 // choose repeats crypto/tls's choice of certificate. It is needed because
 // ConnectionState does not tell the server its own certificate, and a resumed

@@ -16,7 +16,7 @@ type Config struct {
 	// LoginTimeout ends a connection that does not log in [3m]. RFC 1939 §3 says
 	// 10 minutes here too; strangers get less, because connections are finite.
 	LoginTimeout time.Duration
-	// WriteTimeout is how long a client may refuse to read [5m].
+	// WriteTimeout is how long a client may refuse to read [2m]: it holds buffers meanwhile. A slow one has all the time it needs.
 	WriteTimeout time.Duration
 	// UIDLFormat is the template of unique ids of accounts that have none of
 	// their own [DefaultUIDLFormat], see ParseUIDL.
@@ -52,7 +52,7 @@ const DefaultUIDLFormat = "%v.%u"
 const (
 	defaultIdleTimeout  = 10 * time.Minute
 	defaultLoginTimeout = 3 * time.Minute
-	defaultWriteTimeout = 5 * time.Minute
+	defaultWriteTimeout = 2 * time.Minute
 	defaultMaxMessages  = 1_000_000
 	defaultMaxBad       = 20
 	defaultMaxFailures  = 5

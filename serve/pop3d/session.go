@@ -54,8 +54,7 @@ func (s *session) write() {
 type timedWriter struct{ s *session }
 
 func (w timedWriter) Write(p []byte) (int, error) {
-	w.s.conn.SetWriteDeadline(time.Now().Add(w.s.srv.cfg.WriteTimeout))
-	n, err := w.s.conn.Write(p)
+	n, err := w.s.conn.WriteWithin(p, w.s.srv.cfg.WriteTimeout)
 	w.s.sent += int64(n)
 	return n, err
 }
