@@ -83,6 +83,9 @@ func storeFlags(s *session, d *imap.Decoder) error {
 	if err := s.sayStored(&a, uids.Subtract(res.Modified), res.Changed); err != nil {
 		return err
 	}
+	if !s.cmd.uid && m.view.Lags(uids) {
+		s.cmd.code = "EXPUNGEISSUED" // RFC 5530 §3: what is gone kept no flags
+	}
 	return s.sayModified(res.Modified)
 }
 

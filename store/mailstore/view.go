@@ -294,6 +294,15 @@ func (v *View) batch(ctx context.Context, uids UIDSet, from UID, out []Entry) ([
 	return out, nil
 }
 
+// Lags reports whether the client still counts messages that are expunged, among uids (nil: any), as of
+// the last look at the rows.
+func (v *View) Lags(uids UIDSet) bool {
+	if uids == nil {
+		return len(v.pend) > 0
+	}
+	return len(v.pend) > 0 && !v.pend.Intersect(uids).Empty()
+}
+
 // Lost returns the messages among uids that are expunged while the client still counts them. Of
 // their rows only the UID is left.
 func (v *View) Lost(ctx context.Context, uids UIDSet) ([]Entry, error) {
