@@ -307,7 +307,7 @@ func expungedBetween(c *db.Conn, a mail.AccountID, m MailboxID, after, until Mod
 }
 
 const (
-	metaOf       = `SELECT m.id, m.thread_id, m.pop_order, m.uidl, LENGTH(m.prefix), COALESCE(s.summary, m.summary), m.origin FROM messages m LEFT JOIN summaries s ON s.body_id=m.body_id `
+	metaOf       = `SELECT m.id, m.thread_id, m.pop_order, m.uidl, LENGTH(m.prefix), COALESCE(s.summary, m.summary), m.origin, m.mailbox_id, m.uid FROM messages m LEFT JOIN summaries s ON s.body_id=m.body_id `
 	sqlMeta      = metaOf + `WHERE m.id=?`
 	sqlMetaRange = metaOf + `WHERE m.id BETWEEN ? AND ? ORDER BY m.id`
 
@@ -329,7 +329,7 @@ func (b *Box) Metas(ctx context.Context, rows []Row) iter.Seq2[*Meta, error] {
 	return func(yield func(*Meta, error) bool) {
 		m := new(metaBatch)
 		for stride := range slices.Chunk(rows, metaStride) {
-			err := b.s.db.View(ctx, func(c *db.Conn) error { return m.read(c, b.account, stride) })
+			err := b.s.db.View(ctx, func(c *db.Conn) error { return m.read(c, b, stride) })
 			if err != nil {
 				yield(nil, err)
 				return
@@ -347,8 +347,8 @@ func (b *Box) Metas(ctx context.Context, rows []Row) iter.Seq2[*Meta, error] {
 	}
 }
 
-func (m *metaBatch) read(c *db.Conn, a mail.AccountID, rows []Row) error {
-	n := len(rows)
+func (m *metaBatch) read(c *db.Conn, b *Box, rows []Row) error {
+	n, a := len(rows), b.account
 	m.metas, m.found, m.spans, m.buf = make([]Meta, n), make([]bool, n), make([][2]int, n), m.buf[:0]
 	lo, hi, ascending := rows[0].Message, rows[0].Message, true
 	for i, r := range rows {
@@ -357,7 +357,7 @@ func (m *metaBatch) read(c *db.Conn, a mail.AccountID, rows []Row) error {
 	}
 	if !ascending || int64(hi-lo) > int64(maxSparse*n) {
 		for i, r := range rows {
-			if err := m.one(c, i, messageKey(a, r.Message)); err != nil {
+			if err := m.one(c, i, b, r); err != nil {
 				return err
 			}
 		}
@@ -373,25 +373,29 @@ func (m *metaBatch) read(c *db.Conn, a mail.AccountID, rows []Row) error {
 			i++
 		}
 		if i < n && messageKey(a, rows[i].Message) == id {
-			m.take(i, q)
+			m.take(i, q, b.id, rows[i].UID)
 		}
 	}
 	return nil
 }
 
-func (m *metaBatch) one(c *db.Conn, i int, key int64) error {
-	for q, err := range c.Rows(sqlMeta, db.Int(key)) {
+func (m *metaBatch) one(c *db.Conn, i int, b *Box, r Row) error {
+	for q, err := range c.Rows(sqlMeta, db.Int(messageKey(b.account, r.Message))) {
 		if err != nil {
 			return err
 		}
-		m.take(i, q)
+		m.take(i, q, b.id, r.UID)
 	}
 	return nil
 }
 
-func (m *metaBatch) take(i int, q *db.Row) {
+// take fills in the i-th Meta. What was imported for POP3 holds for the place where the message was put: a move ends it.
+func (m *metaBatch) take(i int, q *db.Row, box MailboxID, uid UID) {
 	m.found[i] = true
-	m.metas[i] = Meta{Message: MessageID(q.Int(0) & maxMessageID), Thread: ThreadID(q.Int(1)), Order: q.Int(2), UIDL: q.Text(3), Prefix: int(q.Int(4))}
+	m.metas[i] = Meta{Message: MessageID(q.Int(0) & maxMessageID), Thread: ThreadID(q.Int(1)), Prefix: int(q.Int(4))}
+	if MailboxID(q.Int(7)) == box && UID(q.Int(8)) == uid {
+		m.metas[i].Order, m.metas[i].UIDL = q.Int(2), q.Text(3)
+	}
 	if m.metas[i].Email = m.metas[i].Message; q.Int(6) != 0 {
 		m.metas[i].Email = MessageID(q.Int(6) & maxMessageID)
 	}

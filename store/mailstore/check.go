@@ -107,11 +107,10 @@ const (
 	sqlCount = `SELECT COUNT(*), COALESCE(SUM(size),0), COALESCE(SUM(CASE WHEN flags&1=0 THEN 1 ELSE 0 END),0),
 		COALESCE(SUM(CASE WHEN flags&8<>0 THEN 1 ELSE 0 END),0), COALESCE(MAX(uid),0), COALESCE(MAX(modseq),0), COALESCE(MAX(msg_id),0)
 		FROM msgidx WHERE account_id=? AND mailbox_id=?`
-	sqlMismatch = `SELECT x.uid, m.id IS NULL, b.body_id IS NULL, COALESCE(m.mailbox_id=x.mailbox_id AND m.uid=x.uid, FALSE),
+	sqlMismatch = `SELECT x.uid, m.id IS NULL, b.body_id IS NULL,
 		LENGTH(m.summary)=0 AND s.body_id IS NULL FROM msgidx x
 		LEFT JOIN messages m ON m.id=((x.account_id<<32)|x.msg_id) LEFT JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id
-		WHERE x.account_id=? AND x.mailbox_id=? AND (m.id IS NULL OR b.body_id IS NULL OR m.mailbox_id<>x.mailbox_id OR m.uid<>x.uid
-		OR x.size<>b.rawsize+COALESCE(LENGTH(m.prefix),0) OR LENGTH(m.summary)=0 AND s.body_id IS NULL)`
+		WHERE x.account_id=? AND x.mailbox_id=? AND (m.id IS NULL OR b.body_id IS NULL OR x.size<>b.rawsize+COALESCE(LENGTH(m.prefix),0) OR LENGTH(m.summary)=0 AND s.body_id IS NULL)`
 	sqlOrder    = `SELECT uid, added FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid`
 	sqlStranger = `SELECT COUNT(*) FROM msgidx x WHERE x.account_id=?1 AND NOT EXISTS
 		(SELECT 1 FROM mailboxes b WHERE b.account_id=?1 AND b.mailbox_id=x.mailbox_id)
@@ -211,9 +210,7 @@ func (c *checker) mailbox(q *db.Conn, a *acct, m *mbox, p Problem) error {
 			c.bad(p, "index row has no message")
 		case r.Int(2) != 0:
 			c.bad(p, "message has no body")
-		case r.Int(3) == 0:
-			c.bad(p, "message says that it is elsewhere")
-		case r.Int(4) != 0:
+		case r.Int(3) != 0:
 			c.bad(p, "message has no summary")
 		default:
 			c.bad(p, "size in the index differs from the body's")
@@ -235,10 +232,15 @@ func (c *checker) mailbox(q *db.Conn, a *acct, m *mbox, p Problem) error {
 	return nil
 }
 
-const sqlUnlisted = `SELECT m.id, m.mailbox_id, m.uid FROM messages m WHERE m.id BETWEEN ? AND ? AND NOT EXISTS
-	(SELECT 1 FROM msgidx x WHERE x.account_id=m.id>>32 AND x.mailbox_id=m.mailbox_id AND x.uid=m.uid AND x.msg_id=(m.id&4294967295))`
+const (
+	// Nearly all messages are where they were put; only if one is not, the list of all is made.
+	sqlUnlisted = `SELECT m.id, m.mailbox_id, m.uid FROM messages m WHERE m.id BETWEEN ?1<<32 AND (?1<<32|4294967295) AND NOT EXISTS
+		(SELECT 1 FROM msgidx x WHERE x.account_id=?1 AND x.mailbox_id=m.mailbox_id AND x.uid=m.uid AND x.msg_id=(m.id&4294967295))
+		AND (m.id&4294967295) NOT IN (SELECT msg_id FROM msgidx WHERE account_id=?1)`
+	sqlTwice = `SELECT msg_id, COUNT(*) FROM msgidx WHERE account_id=? GROUP BY msg_id HAVING COUNT(*)>1`
+)
 
-// unlisted finds messages without an index row that the reaper does not know of: waste.
+// unlisted finds messages without an index row that the reaper does not know of: waste; and those with two of them.
 func (c *checker) unlisted(q *db.Conn, id mail.AccountID) error {
 	dead := make(map[MessageID]bool)
 	for r, err := range q.Rows(`SELECT msgs FROM gone WHERE account_id=? AND msgs IS NOT NULL`, db.Int(id)) {
@@ -253,7 +255,7 @@ func (c *checker) unlisted(q *db.Conn, id mail.AccountID) error {
 			dead[m] = true
 		}
 	}
-	for r, err := range q.Rows(sqlUnlisted, db.Int(messageKey(id, 0)), db.Int(messageKey(id, maxMessageID))) {
+	for r, err := range q.Rows(sqlUnlisted, db.Int(id)) {
 		if err != nil {
 			return err
 		}
@@ -261,6 +263,12 @@ func (c *checker) unlisted(q *db.Conn, id mail.AccountID) error {
 			c.bad(Problem{Account: id, Mailbox: MailboxID(r.Int(1)), UID: UID(r.Int(2))}, "message %d is in no mailbox", m)
 		}
 		delete(dead, MessageID(r.Int(0)&maxMessageID))
+	}
+	for r, err := range q.Rows(sqlTwice, db.Int(id)) {
+		if err != nil {
+			return err
+		}
+		c.bad(Problem{Account: id, Fatal: true}, "message %d is in mailboxes %d times", r.Int(0), r.Int(1))
 	}
 	return nil
 }
@@ -356,6 +364,10 @@ func (c *checker) body(x *checkedBody) error {
 	return nil
 }
 
+// Slow, but asked for damage only.
+const sqlWhose = `SELECT m.id>>32, COALESCE(x.mailbox_id, m.mailbox_id), COALESCE(x.uid, m.uid) FROM messages m
+	LEFT JOIN msgidx x ON x.account_id=m.id>>32 AND x.msg_id=(m.id&4294967295) WHERE m.body_id=? LIMIT 100`
+
 // judge makes a problem of an error for each message that has the body, unless it has left meanwhile or the check was stopped.
 func (c *checker) judge(x *checkedBody, err error) error {
 	if err == nil || c.ctx.Err() != nil {
@@ -368,7 +380,7 @@ func (c *checker) judge(x *checkedBody, err error) error {
 		if _, err := q.Row(`SELECT 1 FROM bodies WHERE body_id=? AND ref=?`, db.Int(x.id), db.Text(string(x.b.ref))).Scan(&there); err != nil || there == 0 {
 			return err
 		}
-		for r, err := range q.Rows(`SELECT id>>32, mailbox_id, uid FROM messages WHERE body_id=? LIMIT 100`, db.Int(x.id)) {
+		for r, err := range q.Rows(sqlWhose, db.Int(x.id)) {
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ func TestCheckFinds(t *testing.T) {
 		{"no summary", `DELETE FROM summaries WHERE body_id=2`, "has no summary", true},
 		{"lone summary", `INSERT INTO summaries VALUES (77, X'')`, "body 77 is gone", false},
 		{"lost index row", `DELETE FROM msgidx WHERE uid=3`, "is in no mailbox", false},
-		{"elsewhere", `UPDATE messages SET uid=77 WHERE uid=3`, "elsewhere", true},
+		{"twice", `UPDATE msgidx SET msg_id=2 WHERE uid=3`, "message 2 is in mailboxes 2 times", true},
 		{"size", `UPDATE msgidx SET size=size+1 WHERE uid=3`, "size in the index", true},
 		{"arrival", `UPDATE msgidx SET added=999 WHERE uid=2`, "do not rise", true},
 		{"parent", `UPDATE mailboxes SET parent_id=77 WHERE mailbox_id=2`, "parent 77", true},

@@ -398,6 +398,11 @@ func TestImport(t *testing.T) {
 	if got := s.read(1, r.Message); got != "Delivered-To: x\r\n"+text(1) {
 		t.Errorf("%q", got)
 	}
+	trash := s.box(1, "Trash").ID
+	s.must(tk, func(x *Tx) error { _, err := x.Move(m.ID, Range(80, 80), trash); return err })
+	if metas := s.metas(trash); len(metas) != 1 || strings.Contains(metas[0], "abc") || !strings.Contains(metas[0], "Order:0") {
+		t.Errorf("after a move: %v", metas)
+	}
 	s.clean()
 }
 

@@ -17,27 +17,26 @@ type Copied struct {
 const sqlScanRows = `SELECT uid, msg_id, modseq, flags, size, idate, sdate, kw_more FROM msgidx
 	WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ? ORDER BY uid`
 
-// A portion are the rows ?3..?4 of mailbox ?2; n numbers them from 0 on. Most are dense: no UID is missing, and their
-// messages lie close together in the same order. Arithmetic and one stretch of messages then do; else it takes a
-// window and a look-up for each. ?5 is the destination,
-// ?6 its first new UID, ?7 and ?8 modseq and save date, ?9 and ?10 the first and last message id, ?11 the first new one.
+// A portion are the rows ?3..?4 of mailbox ?2; n numbers them from 0 on: by arithmetic if no UID is missing (dense), else
+// it takes a window. ?5 is the destination, ?6 its first new UID, ?7 and ?8 modseq and save date, ?9 the first new message id.
+//
+// A move leaves the message alone: its row says where it came to be, not where it is.
 const (
 	fromDense    = ` FROM (SELECT *, uid-?3 AS n FROM msgidx WHERE account_id=?1 AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4) x`
 	fromSparse   = ` FROM (SELECT *, ROW_NUMBER() OVER (ORDER BY uid)-1 AS n FROM msgidx WHERE account_id=?1 AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4) x`
-	whereDense   = ` WHERE id BETWEEN (?1<<32|?9) AND (?1<<32|?10) AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4`
-	whereSparse  = ` WHERE messages.id=(?1<<32|x.msg_id)`
-	copyMessages = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary, origin) SELECT `
-	copyOrigin   = `CASE origin WHEN 0 THEN messages.id ELSE origin END`
-	copyIndex    = `INSERT INTO msgidx (account_id, mailbox_id, uid, msg_id, modseq, flags, size, idate, sdate, added, kw_more) SELECT ?1, ?5, `
+	copyMessages = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary, origin)
+		SELECT (?1<<32|?9)+x.n, ?5, ?6+x.n, thread_id, body_id, 0, '', prefix, summary, CASE origin WHEN 0 THEN messages.id ELSE origin END`
+	ofRows    = ` CROSS JOIN messages WHERE messages.id=(?1<<32|x.msg_id)`
+	copyIndex = `INSERT INTO msgidx (account_id, mailbox_id, uid, msg_id, modseq, flags, size, idate, sdate, added, kw_more) SELECT ?1, ?5, `
+	copied    = `?6+x.n, ?9+x.n, ?7, flags, size, idate, ?8, ?7, kw_more`
+	moved     = `?6+x.n, msg_id, ?7, flags, size, idate, ?8, ?7, kw_more`
 
-	sqlCopyDense       = copyMessages + `(?1<<32|?11)+uid-?3, ?5, ?6+uid-?3, thread_id, body_id, 0, '', prefix, summary, ` + copyOrigin + ` FROM messages` + whereDense
-	sqlCopySparse      = copyMessages + `(?1<<32|?11)+x.n, ?5, ?6+x.n, thread_id, body_id, 0, '', prefix, summary, ` + copyOrigin + fromSparse + ` JOIN messages ON messages.id=(?1<<32|x.msg_id)`
-	sqlCopyIndexDense  = copyIndex + `?6+x.n, ?11+x.n, ?7, flags, size, idate, ?8, ?7, kw_more` + fromDense
-	sqlCopyIndexSparse = copyIndex + `?6+x.n, ?11+x.n, ?7, flags, size, idate, ?8, ?7, kw_more` + fromSparse
-	sqlMoveDense       = `UPDATE messages SET mailbox_id=?5, uid=?6+uid-?3, pop_order=0, uidl=''` + whereDense
-	sqlMoveSparse      = `UPDATE messages SET mailbox_id=?5, uid=?6+x.n, pop_order=0, uidl=''` + fromSparse + whereSparse
-	sqlMoveIndexDense  = copyIndex + `?6+x.n, msg_id, ?7, flags, size, idate, ?8, ?7, kw_more` + fromDense
-	sqlMoveIndexSparse = copyIndex + `?6+x.n, msg_id, ?7, flags, size, idate, ?8, ?7, kw_more` + fromSparse
+	sqlCopyDense       = copyMessages + fromDense + ofRows
+	sqlCopySparse      = copyMessages + fromSparse + ofRows
+	sqlCopyIndexDense  = copyIndex + copied + fromDense
+	sqlCopyIndexSparse = copyIndex + copied + fromSparse
+	sqlMoveIndexDense  = copyIndex + moved + fromDense
+	sqlMoveIndexSparse = copyIndex + moved + fromSparse
 
 	sqlCopyRefs = `INSERT INTO copied (body_id, refs) SELECT body_id, COUNT(*) FROM messages WHERE id BETWEEN ? AND ? GROUP BY body_id
 		ON CONFLICT (body_id) DO UPDATE SET refs=copied.refs+excluded.refs`
@@ -169,37 +168,25 @@ func scanRow(q *db.Row) row {
 		date: q.Int(5), saved: uint32(q.Int(6))}
 }
 
-// dense reports whether rows are what the dense statements are for.
-func dense(rows []row) bool {
-	n := len(rows)
-	if int(rows[n-1].uid-rows[0].uid) != n-1 || int64(rows[n-1].msg)-int64(rows[0].msg) > int64(maxSparse*n) {
-		return false
-	}
-	for i := 1; i < n; i++ {
-		if rows[i].msg <= rows[i-1].msg {
-			return false
-		}
-	}
-	return true
-}
-
 // place writes a portion to its new place, and gives rows their new UIDs.
 func (t *tx) place(from, to *mbox, rows []row, move bool) error {
 	w, n := &to.wrk, len(rows)
 	saved := t.saved(t.time())
-	sqls, uses := [2]string{sqlCopySparse, sqlCopyIndexSparse}, [2]int{11, 11}
-	switch d := dense(rows); {
-	case move && d:
-		sqls, uses = [2]string{sqlMoveDense, sqlMoveIndexDense}, [2]int{10, 8}
-	case move:
-		sqls, uses = [2]string{sqlMoveSparse, sqlMoveIndexSparse}, [2]int{6, 8}
-	case d:
-		sqls[0], sqls[1] = sqlCopyDense, sqlCopyIndexDense
-	}
 	args := []db.Value{db.Int(t.a.id), db.Int(from.id), db.Int(rows[0].uid), db.Int(rows[n-1].uid), db.Int(to.id), db.Int(w.uidNext),
-		db.Int(t.modseq), db.Int(saved), db.Int(rows[0].msg), db.Int(rows[n-1].msg), db.Int(t.a.wrk.nextMsg)}
-	for i, sql := range sqls {
-		if done, err := t.exec(sql, args[:uses[i]]...); err != nil {
+		db.Int(t.modseq), db.Int(saved), db.Int(t.a.wrk.nextMsg)}
+	sqls := []string{sqlCopySparse, sqlCopyIndexSparse}
+	dense := int(rows[n-1].uid-rows[0].uid) == n-1
+	if dense {
+		sqls = []string{sqlCopyDense, sqlCopyIndexDense}
+	}
+	if move {
+		sqls, args = []string{sqlMoveIndexSparse}, args[:8]
+		if dense {
+			sqls = []string{sqlMoveIndexDense}
+		}
+	}
+	for _, sql := range sqls {
+		if done, err := t.exec(sql, args...); err != nil {
 			return err
 		} else if int(done) != n {
 			return t.fail(errTorn)

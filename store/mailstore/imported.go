@@ -15,14 +15,15 @@ type Imported struct {
 }
 
 const (
-	sqlImported = `SELECT id, uid, uidl, pop_order FROM messages
-		WHERE mailbox_id=? AND id BETWEEN ? AND ? AND (uidl<>'' OR pop_order<>0) AND uid>? ORDER BY id LIMIT ?`
+	sqlImported = `SELECT m.id, m.uid, m.uidl, m.pop_order FROM messages m CROSS JOIN msgidx x
+		WHERE m.mailbox_id=?1 AND m.id BETWEEN ?2 AND ?3 AND (m.uidl<>'' OR m.pop_order<>0) AND m.uid>?4
+		AND x.account_id=?2>>32 AND x.mailbox_id=?1 AND x.uid=m.uid ORDER BY m.id LIMIT ?5`
 
 	importedPage = 1000 // rows read under one snapshot
 )
 
-// Imported yields the messages with a UID above after that came with a POP3 UIDL or position, in no special order; what
-// was expunged lately may be among them. It costs nothing for all other messages. No snapshot is held while yielding.
+// Imported yields the messages with a UID above after that came with a POP3 UIDL or position, in no special order. It costs
+// nothing for all other messages. No snapshot is held while yielding.
 func (b *Box) Imported(ctx context.Context, after UID) iter.Seq2[Imported, error] {
 	return func(yield func(Imported, error) bool) {
 		page := make([]Imported, 0, 16)
