@@ -200,7 +200,7 @@ func (p *Prepared) look(ctx context.Context, v *View, lo, hi UID) error {
 		return nil
 	}
 	p.looked = true
-	err := p.s.db.View(ctx, func(c *db.Conn) error { return p.plan.look(ctx, c, p.s.search.index, int64(p.account)) })
+	err := p.plan.look(ctx, p.s.db, p.s.search.index, int64(p.account))
 	if errors.Is(err, fts.ErrDamaged) {
 		p.plan.forget() // reading everything is slow, but right
 		p.s.search.news.reset(p.account, time.Now())
@@ -228,21 +228,21 @@ func (p *Prepared) settle(ctx context.Context, b *Box, rows []Row, f *Found) err
 	for _, x := range p.verify[:workers] {
 		wg.Go(func() {
 			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(rows) {
+				to := int(next.Add(verifyPage))
+				from := to - verifyPage
+				if from >= len(rows) {
 					return
 				}
-				e := evaluation{row: rows[i], more: moreOf(b, &rows[i])}
-				hit, err := p.settleText(ctx, x, &e)
-				if err != nil || hit {
+				err := x.page(ctx, p.plan, rows[from:min(to, len(rows))], b, func(e *evaluation) {
 					mu.Lock()
-					if hit {
-						p.found(f, &e)
-					} else {
-						fault = err
-						next.Store(int64(len(rows)))
-					}
+					p.found(f, e)
 					mu.Unlock()
+				})
+				if err != nil {
+					mu.Lock()
+					fault = err
+					mu.Unlock()
+					next.Store(int64(len(rows)))
 				}
 			}
 		})
@@ -250,6 +250,9 @@ func (p *Prepared) settle(ctx context.Context, b *Box, rows []Row, f *Found) err
 	wg.Wait()
 	return fault
 }
+
+// verifyPage is how many messages a verifier takes at a time.
+const verifyPage = 16
 
 // maxVerifiers bounds how many messages one search reads at a time: no more than there are readers of the database.
 const maxVerifiers = 4
@@ -285,18 +288,6 @@ func moreOf(b *Box, r *Row) map[UID][]KeywordID {
 		return nil
 	}
 	return map[UID][]KeywordID{r.UID: b.More(r.UID)}
-}
-
-// settleText decides one message by reading it.
-func (p *Prepared) settleText(ctx context.Context, x *verifier, e *evaluation) (hit bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return false, err
-	}
-	err = x.read(ctx, p.plan, e)
-	if k := mail.KindOf(err); err != nil && (k == mail.NoSuchMessage || k == mail.Corrupt) {
-		return false, nil // gone meanwhile, or it cannot be read: it matches no text, and Check will tell
-	}
-	return err == nil && p.plan.root.eval(e) == yes, err
 }
 
 // search is the Store's part for searching.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"bahnpost/mail"
-	"bahnpost/store/blob"
 	"bahnpost/store/internal/db"
 	"bahnpost/store/internal/fts"
 )
@@ -171,17 +170,16 @@ func (s *Store) findUnindexed(ctx context.Context) error {
 
 // indexer is the state of runIndexer.
 type indexer struct {
-	s      *Store
-	b      *fts.Builder
-	walk   textWalk
-	page   []readMessage
-	octets []byte // of the page
-	pacer  pacer
+	s     *Store
+	b     *fts.Builder
+	walk  textWalk
+	page  messageRows
+	pacer pacer
 }
 
 // rest waits for the next account to be due, if any waits, else for new mail.
 func (ix *indexer) rest(ctx context.Context, wait time.Duration) {
-	ix.b, ix.page, ix.octets = fts.NewBuilder(), nil, nil // a big batch has grown them
+	ix.b, ix.page = fts.NewBuilder(), messageRows{} // a big batch has grown them
 	var tick <-chan time.Time
 	if wait > 0 {
 		t := time.NewTimer(wait)
@@ -262,8 +260,8 @@ func (ix *indexer) batch(ctx context.Context, a mail.AccountID) (more bool, err 
 		if more, err = ix.read(ctx, a, done, last, indexBatch-n); err != nil {
 			return false, err
 		}
-		for i := range ix.page {
-			m := &ix.page[i]
+		for i := range ix.page.all {
+			m := &ix.page.all[i]
 			if err := ix.message(ctx, m); err != nil {
 				return false, err
 			}
@@ -289,46 +287,26 @@ func (ix *indexer) batch(ctx context.Context, a mail.AccountID) (more bool, err 
 const (
 	indexPage       = 32        // messages read under one snapshot
 	indexPageOctets = 512 << 10 // memory of them, after which no more are read
-
-	sqlReadMessages = `SELECT m.id, m.prefix, COALESCE(s.summary, m.summary), b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m
-	JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id WHERE m.id>? AND m.id<=? ORDER BY m.id LIMIT ?`
 )
-
-// readMessage is a message as its rows are; its octets are in the indexer's memory.
-type readMessage struct {
-	id   MessageID
-	r    Reader
-	body storedBody
-}
 
 // read fills ix.page with the next messages of a after the given one, at most n; more: there may be others up to last.
 func (ix *indexer) read(ctx context.Context, a mail.AccountID, after, last int64, n int) (more bool, err error) {
 	n = min(n, indexPage)
 	err = ix.s.db.View(ctx, func(c *db.Conn) error {
-		ix.page, ix.octets = ix.page[:0], ix.octets[:0]
+		ix.page.reset()
 		for r, err := range c.Rows(sqlReadMessages, db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(last))), db.Int(n)) {
 			if err != nil {
 				return err
 			}
-			ix.page = append(ix.page, readMessage{id: MessageID(r.Int(0) & maxMessageID)})
-			m := &ix.page[len(ix.page)-1]
-			m.r = Reader{s: ix.s, prefix: ix.keep(r.RawBytes(1)), summary: ix.keep(r.RawBytes(2))}
-			m.body = storedBody{codec: codec(r.Int(3)), size: r.Int(4), crc: uint32(r.Int(5)), ref: blob.Ref(r.Text(6)), data: ix.keep(r.RawBytes(7))}
-			if len(ix.octets) > indexPageOctets {
+			ix.page.add(ix.s, r)
+			if len(ix.page.octets) > indexPageOctets {
 				more = true
 				break
 			}
 		}
 		return nil
 	})
-	return more || len(ix.page) == n, err
-}
-
-// keep copies b to memory that is used again for the next page.
-func (ix *indexer) keep(b []byte) []byte {
-	n := len(ix.octets)
-	ix.octets = append(ix.octets, b...)
-	return ix.octets[n:len(ix.octets):len(ix.octets)]
+	return more || len(ix.page.all) == n, err
 }
 
 // stillThere refuses to write for an account that is being removed.

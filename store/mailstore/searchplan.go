@@ -354,11 +354,18 @@ func (l *textLeaf) query(i int) fts.Query {
 	return q
 }
 
-// look asks the index for all parts.
-func (p *searchPlan) look(ctx context.Context, c *db.Conn, x *fts.Index, account int64) error {
+// look asks the index for all parts. Each is a snapshot of its own, as a thousand of them may take seconds.
+func (p *searchPlan) look(ctx context.Context, d *db.DB, x *fts.Index, account int64) error {
+	lookup := func(q fts.Query) (h *fts.Hits, err error) {
+		err = d.View(ctx, func(c *db.Conn) (err error) {
+			h, err = x.Lookup(ctx, c, account, q)
+			return err
+		})
+		return h, err
+	}
 	for _, l := range p.leaves {
 		for i := range l.parts {
-			h, err := x.Lookup(ctx, c, account, l.query(i))
+			h, err := lookup(l.query(i))
 			if err != nil {
 				return err
 			}
@@ -367,7 +374,7 @@ func (p *searchPlan) look(ctx context.Context, c *db.Conn, x *fts.Index, account
 	}
 	for _, l := range p.sent {
 		var err error
-		if l.hits, err = x.Lookup(ctx, c, account, fts.Query{Fields: fts.In(fts.Sent), From: l.from, To: l.to}); err != nil {
+		if l.hits, err = lookup(fts.Query{Fields: fts.In(fts.Sent), From: l.from, To: l.to}); err != nil {
 			return err
 		}
 	}

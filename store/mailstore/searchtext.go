@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"bahnpost/mail"
+	"bahnpost/store/blob"
+	"bahnpost/store/internal/db"
 	"bahnpost/store/internal/fts"
 	"bahnpost/wire/message"
 )
@@ -105,6 +107,7 @@ func (w *textWalk) fold(name string) []byte {
 type verifier struct {
 	s       *Store
 	account mail.AccountID
+	rows    messageRows
 	walk    textWalk
 	open    []openPart
 	tail    []byte // end of the body text before the chunk at hand
@@ -120,9 +123,49 @@ type openPart struct {
 
 func newVerifier(s *Store, a mail.AccountID) *verifier { return &verifier{s: s, account: a} }
 
+// page decides rows by reading the messages and calls hit with those that match. One that is gone
+// meanwhile or cannot be read matches no text; Check will tell.
+func (x *verifier) page(ctx context.Context, p *searchPlan, rows []Row, b *Box, hit func(e *evaluation)) error {
+	err := x.s.db.View(ctx, func(c *db.Conn) error {
+		x.rows.reset()
+		for i := range rows {
+			for r, err := range c.Rows(sqlReadMessage, db.Int(messageKey(x.account, rows[i].Message))) {
+				if err != nil {
+					return err
+				}
+				x.rows.add(x.s, r)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, j := 0, 0; i < len(rows) && j < len(x.rows.all); i++ {
+		m := &x.rows.all[j]
+		if m.id != rows[i].Message {
+			continue // gone
+		}
+		j++
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e := evaluation{row: rows[i], more: moreOf(b, &rows[i])}
+		err := x.read(ctx, p, m, &e)
+		if k := mail.KindOf(err); err != nil && k != mail.NoSuchMessage && k != mail.Corrupt {
+			return err
+		}
+		if err == nil && p.root.eval(&e) == yes {
+			hit(&e)
+		}
+	}
+	return nil
+}
+
 // read fills e with the verdicts of all parts that are undecided, and with the facts of Meta.
-func (x *verifier) read(ctx context.Context, p *searchPlan, e *evaluation) error {
-	r, err := x.s.OpenMessage(ctx, x.account, e.row.Message)
+func (x *verifier) read(ctx context.Context, p *searchPlan, stored *readMessage, e *evaluation) error {
+	r := &stored.r
+	err := r.open(ctx, &stored.body)
 	if err != nil {
 		return err
 	}
@@ -205,4 +248,41 @@ func (l *textLeaf) hasIn(t *foldedText, needle, text, whole []byte) bool {
 		return t.field == fts.Body && bytes.Contains(text, needle)
 	}
 	return t.name != "" && t.name == l.field && bytes.Contains(text, needle)
+}
+
+const (
+	readColumns = `SELECT m.id, m.prefix, COALESCE(s.summary, m.summary), b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m
+	JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id`
+	sqlReadMessage  = readColumns + ` WHERE m.id=?`
+	sqlReadMessages = readColumns + ` WHERE m.id>? AND m.id<=? ORDER BY m.id LIMIT ?`
+)
+
+// messageRows are messages read under one snapshot, in memory that is used again for the next ones.
+type messageRows struct {
+	all    []readMessage
+	octets []byte // of all
+}
+
+// readMessage is a message as its rows are. Its Reader is to be opened with body.
+type readMessage struct {
+	id   MessageID
+	r    Reader
+	body storedBody
+}
+
+func (m *messageRows) reset() { m.all, m.octets = m.all[:0], m.octets[:0] }
+
+// add takes in a row of readColumns.
+func (m *messageRows) add(s *Store, r *db.Row) {
+	m.all = append(m.all, readMessage{
+		id:   MessageID(r.Int(0) & maxMessageID),
+		r:    Reader{s: s, prefix: m.keep(r.RawBytes(1)), summary: m.keep(r.RawBytes(2))},
+		body: storedBody{codec: codec(r.Int(3)), size: r.Int(4), crc: uint32(r.Int(5)), ref: blob.Ref(r.Text(6)), data: m.keep(r.RawBytes(7))},
+	})
+}
+
+func (m *messageRows) keep(b []byte) []byte {
+	n := len(m.octets)
+	m.octets = append(m.octets, b...)
+	return m.octets[n:len(m.octets):len(m.octets)]
 }
