@@ -46,7 +46,9 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), redial: dial, sync: !cfg.NoSync, unordered: cfg.Unordered}, nil
+		c := &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), redial: dial, sync: !cfg.NoSync, unordered: cfg.Unordered}
+		c.live.Store(h)
+		return c, nil
 	}
 	c, err := dial(ctx)
 	if err == nil {
@@ -54,6 +56,9 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("db: open: %w", err)
+	}
+	if err := c.register(); err != nil {
+		return nil, errors.Join(fmt.Errorf("db: open: %w", err), c.close())
 	}
 	d := &DB{core{cfg: cfg}}
 	d.pool.init(cfg, func(ctx context.Context) (*Conn, error) {
@@ -131,7 +136,7 @@ func (c *Conn) fit() bool {
 
 func (c *Conn) close() error {
 	if c.pg != nil {
-		return c.pg.close()
+		return c.pg.leave()
 	}
 	return c.conn.close()
 }
@@ -149,12 +154,14 @@ func (tx *Tx) first() error {
 	if tx.pg == nil {
 		return nil // SQLite has one writer
 	}
-	_, err := tx.Exec(`SELECT pg_advisory_xact_lock(?)`, Int(migrationLock))
+	_, err := tx.Exec(sqlMigrationLock, Int(migrationLock))
 	return err
 }
 
-// migrationLock is "bahnpost" in ASCII.
-const migrationLock = 0x6261686e706f7374
+const (
+	sqlMigrationLock = `SELECT pg_advisory_xact_lock(?)`
+	migrationLock    = 0x6261686e706f7374 // "bahnpost" in ASCII
+)
 
 // broken finds indexes that a failed build or a corrupt page has left unusable.
 const sqlBroken = `SELECT 'index '||indexrelid::regclass::text||' is not valid' FROM pg_index WHERE NOT indisvalid`

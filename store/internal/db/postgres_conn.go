@@ -1,6 +1,7 @@
 package db
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,6 +26,7 @@ import (
 // RELEASE cost none, they travel with what comes next.
 type pgConn struct {
 	h      *pgconn.PgConn
+	live   atomic.Pointer[pgconn.PgConn] // h, for interrupt
 	redial func(context.Context) (*pgConn, error)
 	stmts  map[pgKey]*pgStmt
 	names  int             // given to statements and portals so far
@@ -38,6 +41,8 @@ type pgConn struct {
 	inTx   bool   // in a transaction, or BEGIN is on its way
 	saved  bool   // within a savepoint: the transaction holds the work of others
 	failed bool   // the transaction takes no more statements
+	wrote  bool   // the transaction has changed rows
+	marker marker // of the writer
 
 	params  [][]byte
 	numbers []byte // encoded integers of params
@@ -206,6 +211,7 @@ func (c *pgConn) receive(s *pgStmt, rows *pgRows) (r reply) {
 		case *pgproto3.ReadyForQuery:
 			c.ahead, c.begin = 0, ""
 			c.inTx, c.failed = m.TxStatus != 'I', m.TxStatus == 'E'
+			c.wrote = c.wrote && c.inTx
 			return r
 		case *pgproto3.RowDescription:
 			s.describe(m)
@@ -221,6 +227,7 @@ func (c *pgConn) receive(s *pgStmt, rows *pgRows) (r reply) {
 				continue
 			}
 			r.tag = string(m.CommandTag)
+			c.wrote = c.wrote || !bytes.HasPrefix(m.CommandTag, []byte("SELECT"))
 		case *pgproto3.PortalSuspended:
 			r.more = true
 		case *pgproto3.ErrorResponse:
@@ -359,8 +366,9 @@ func (c *pgConn) reconnect() error {
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
-	fresh.ctx = c.ctx
-	*c = *fresh
+	c.h, c.stmts = fresh.h, fresh.stmts
+	c.live.Store(c.h)
+	c.reset()
 	return nil
 }
 
@@ -369,6 +377,11 @@ func (c *pgConn) end(sql string) error {
 	commit, begin := sql == "COMMIT", c.begin
 	if c.h.IsClosed() {
 		return errors.New("db: connection is closed")
+	}
+	marked := commit && c.wrote && !c.failed
+	if marked {
+		c.immediately(c.marker.next())
+		c.ahead++
 	}
 	c.immediately(sql)
 	c.send(&pgproto3.Sync{})
@@ -382,8 +395,12 @@ func (c *pgConn) end(sql string) error {
 	if err != nil && begin != "" && c.h.IsClosed() && c.again(begin) { // nothing was in it
 		return c.end(sql)
 	}
-	if commit && err != nil && c.h.IsClosed() {
-		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	switch {
+	case !marked || err == nil:
+	case c.h.IsClosed():
+		return c.outcome(err)
+	default:
+		c.marker.commit-- // rolled back, with the mark
 	}
 	return err
 }
@@ -418,10 +435,11 @@ const interruptGrace = 5 * time.Second
 
 // interrupt stops the running statement. Called on another goroutine.
 func (c *pgConn) interrupt() {
-	c.h.Conn().SetDeadline(time.Now().Add(interruptGrace))
+	h := c.live.Load()
+	h.Conn().SetDeadline(time.Now().Add(interruptGrace))
 	ctx, cancel := context.WithTimeout(context.Background(), interruptGrace)
 	defer cancel()
-	_ = c.h.CancelRequest(ctx) // the deadline does it otherwise
+	_ = h.CancelRequest(ctx) // the deadline does it otherwise
 }
 
 // drop closes a connection that is of no more use.
@@ -429,9 +447,24 @@ func (c *pgConn) drop() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	c.h.Close(ctx)
-	c.inTx, c.failed, c.ahead, c.begin = false, false, 0, ""
-	c.saved = false
+	c.reset()
 	clear(c.stmts)
+}
+
+// reset forgets a transaction that went with its connection.
+func (c *pgConn) reset() {
+	c.ahead, c.begin = 0, ""
+	c.inTx, c.saved, c.failed, c.wrote = false, false, false, false
+}
+
+// leave ends the use of a connection; with the writer's, the node goes.
+func (c *pgConn) leave() error {
+	if c.marker.node != 0 && !c.h.IsClosed() {
+		if _, err := c.exec(sqlLeave, []Value{Int(c.marker.node)}); err != nil {
+			return errors.Join(err, c.close())
+		}
+	}
+	return c.close()
 }
 
 func (c *pgConn) close() error {

@@ -205,27 +205,6 @@ func postgresLock(t *testing.T, d *DB) {
 	t.Logf("%d updates in %d commits", s.Updates, s.Commits)
 }
 
-// A commit whose answer never came is said to be unknown, and is not run again.
-func postgresUnknown(t *testing.T, d *DB) {
-	before := postgresCount(t, d)
-	runs := 0
-	err := d.Update(t.Context(), func(tx *Tx) error {
-		runs++
-		_, err := tx.Exec(`INSERT INTO t VALUES(?)`, Int(1000))
-		tx.pg.h.Conn().Close() // what the commit will find
-		return err
-	}, func() { t.Error("was announced") })
-	if !errors.Is(err, ErrUnknown) || runs != 1 {
-		t.Errorf("%v after %d runs", err, runs)
-	}
-	if err := d.Update(t.Context(), func(tx *Tx) error { return nil }, nil); err != nil {
-		t.Error(err)
-	}
-	if n := postgresCount(t, d); n != before {
-		t.Errorf("%d rows, want %d", n, before)
-	}
-}
-
 // A text that PostgreSQL cannot hold is refused, not changed.
 func postgresText(t *testing.T, d *DB) {
 	for _, s := range []string{"a\x00b", "a\xffb"} {
@@ -252,7 +231,7 @@ func postgresCount(t *testing.T, d *DB) (n int) {
 }
 
 // PostgresParts are the tests of the second engine that look inside; db_test runs them where a server is at hand.
-var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Restarted": postgresRestarted, "Lock": postgresLock, "Unknown": postgresUnknown, "Text": postgresText}
+var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Restarted": postgresRestarted, "Lock": postgresLock, "Outcome": postgresOutcome, "Text": postgresText}
 
 // A DSN of a server that could lose mail, or is not there, is refused.
 func TestPostgresRefused(t *testing.T) {

@@ -1,0 +1,121 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// What became of a commit whose answer was lost? Each node has a row with the
+// number of its last commit, which is raised in the same transaction, in the same
+// message as COMMIT, and only if it is the one before. After a lost answer the
+// node takes the number itself, on another connection: if it gets it, the commit
+// did not happen and, should the old server process yet read it from its socket,
+// never will; if not, the commit is there. Where the server waits for a standby's
+// word before it answers, that holds across a failover too: the new primary has
+// the row and the rows or neither.
+//
+// A node deletes its row when it closes; one that was killed leaves it behind.
+
+// marker is a node's row in db_nodes.
+type marker struct{ node, commit int64 }
+
+const (
+	sqlNodes    = `CREATE TABLE IF NOT EXISTS db_nodes(node INTEGER PRIMARY KEY, commits INTEGER NOT NULL)`
+	sqlRegister = `INSERT INTO db_nodes(node, commits) VALUES(?,0)`
+	sqlLeave    = `DELETE FROM db_nodes WHERE node=?`
+	sqlTake     = `UPDATE db_nodes SET commits=?3 WHERE node=?1 AND commits=?2`
+	sqlCommits  = `SELECT commits FROM db_nodes WHERE node=?`
+
+	// sqlMark fails if the number was taken: nothing is divided by zero.
+	sqlMark = `WITH m AS (UPDATE db_nodes SET commits=%d WHERE node=%d AND commits=%d RETURNING 1) SELECT 1/count(*) FROM m`
+)
+
+// next is the statement that raises the number.
+func (m *marker) next() string {
+	m.commit++
+	return fmt.Sprintf(sqlMark, m.commit, m.node, m.commit-1)
+}
+
+// register makes the node's row.
+func (c *pgConn) register() error {
+	if err := c.control("BEGIN"); err != nil {
+		return err
+	}
+	if _, err := c.exec(sqlMigrationLock, []Value{Int(migrationLock)}); err != nil {
+		return err
+	}
+	if err := c.script(sqlNodes); err != nil {
+		return err
+	}
+	node := rand.Int64()
+	if _, err := c.exec(sqlRegister, []Value{Int(node)}); err != nil {
+		return err
+	}
+	c.wrote = false // the row cannot mark the commit that makes it
+	if err := c.end("COMMIT"); err != nil {
+		return err
+	}
+	c.marker.node = node
+	return nil
+}
+
+const (
+	outcomePatience = 30 * time.Second // for a failover: a Patroni cluster takes 20 s
+	outcomePause    = 100 * time.Millisecond
+)
+
+// outcome finds out what became of the last commit, whose answer was lost with
+// the connection: nil if it is durable. Nothing else of this node goes on meanwhile.
+func (c *pgConn) outcome(fault error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), outcomePatience)
+	defer cancel()
+	pause := time.NewTicker(outcomePause)
+	defer pause.Stop()
+	for {
+		done, err := c.settled()
+		if err == nil && done {
+			return nil
+		}
+		if err == nil {
+			return fmt.Errorf("db: connection was lost before the commit: %w", fault)
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrUnknown, errors.Join(fault, err))
+		}
+	}
+}
+
+// settled reports whether the last commit is there, and keeps it from coming later if it is not.
+func (c *pgConn) settled() (done bool, err error) {
+	if c.h.IsClosed() {
+		if err := c.reconnect(); err != nil {
+			return false, err
+		}
+	}
+	m := &c.marker
+	taken, err := c.exec(sqlTake, []Value{Int(m.node), Int(m.commit - 1), Int(m.commit + 1)})
+	if err != nil {
+		return false, err
+	}
+	if taken == 1 {
+		m.commit++
+		return false, nil
+	}
+	var now int64
+	if _, err := c.row(sqlCommits, []Value{Int(m.node)}).Scan(&now); err != nil {
+		return false, err
+	}
+	switch now {
+	case m.commit:
+		return true, nil
+	case m.commit + 1: // taken by a try whose own answer was lost
+		m.commit++
+		return false, nil
+	}
+	return false, fmt.Errorf("db: this node's row is at commit %d, not %d", now, m.commit)
+}
