@@ -23,7 +23,7 @@ func move(s *session, d *imap.Decoder) error {
 		return err
 	}
 	s.line("* OK [" + copyUID(c) + "] moved")
-	s.codeModSeq(c.ModSeq) // RFC 6851 §4.4
+	s.keepModSeq(c.ModSeq) // RFC 6851 §4.4
 	return nil
 }
 
@@ -112,15 +112,25 @@ func (s *session) expunge(uids mailstore.UIDSet) error {
 		return err
 	})
 	if err == nil && !gone.Empty() {
-		s.codeModSeq(mod) // RFC 7162 §3.2.7
+		s.keepModSeq(mod) // RFC 7162 §3.2.7
 	}
 	return err
 }
 
-// codeModSeq puts the mod-sequence of an expunge into the tagged OK, for those
+// keepModSeq keeps the mod-sequence of an expunge for the tagged OK, for those
 // who know mod-sequences.
-func (s *session) codeModSeq(mod mailstore.ModSeq) {
+func (s *session) keepModSeq(mod mailstore.ModSeq) {
 	if s.enabled&condstore != 0 {
-		s.cmd.code = string(imap.AppendUint([]byte("HIGHESTMODSEQ "), uint64(mod)))
+		s.cmd.modSeq = mod
 	}
+}
+
+// codeModSeq puts it into the tagged OK, or what others did meanwhile and this
+// client was just told: HIGHESTMODSEQ is never less than a MODSEQ said before.
+func (s *session) codeModSeq() string {
+	mod := s.cmd.modSeq
+	if s.mbox != nil {
+		mod = max(mod, s.mbox.complete)
+	}
+	return string(imap.AppendUint([]byte("HIGHESTMODSEQ "), uint64(mod)))
 }

@@ -64,6 +64,6 @@ func replace(s *session, d *imap.Decoder) error {
 		return err
 	}
 	s.line("* OK [" + appendUID([]mailstore.Appended{done}) + "] replacement stored") // RFC 8508 §3.4
-	s.codeModSeq(done.ModSeq)
+	s.keepModSeq(done.ModSeq)
 	return nil
 }

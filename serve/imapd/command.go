@@ -159,6 +159,9 @@ func (s *session) answer(err error) {
 	if s.mbox != nil && s.cmd.row != nil && s.state == selected {
 		s.sayNews(s.cmd.row.seqs != uses || s.cmd.uid || s.has(uidOnly))
 	}
+	if err == nil && s.cmd.modSeq != 0 {
+		v.code = s.codeModSeq()
+	}
 	s.tagged(v)
 	if v.bye {
 		s.byeNow(v.text)

@@ -89,6 +89,8 @@ type current struct {
 	uid  bool   // written with UID before it
 	code string // response code of the tagged OK, without brackets
 	text string // of the tagged OK, "" for "NAME completed"
+	// modSeq is that of an expunge, for HIGHESTMODSEQ in the tagged OK; 0: none.
+	modSeq mailstore.ModSeq
 	// answered: the tagged response was sent already.
 	answered bool
 }
