@@ -194,18 +194,18 @@ func (a *API) setPassword(w http.ResponseWriter, r *http.Request) (any, error) {
 	return done{true}, nil
 }
 
-// removeAccount makes the account unknown first, then deletes its mail. A crash
-// meanwhile: the mail store goes on at the next start.
+// removeAccount marks the account in the mail store, makes it unknown, then
+// deletes its mail. A crash meanwhile: the mail store goes on at the next start;
+// an account that is still listed then is empty and can be removed again.
 func (a *API) removeAccount(_ http.ResponseWriter, r *http.Request) (any, error) {
 	acc, err := a.find(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.cfg.Directory.RemoveAccount(r.Context(), acc.ID); err != nil {
-		return nil, err
-	}
-	a.shutOut(acc.ID, true)
-	if err := a.cfg.Mailstore.RemoveAccount(r.Context(), acc.ID); err != nil {
+	if err := a.cfg.Mailstore.RemoveAccount(r.Context(), acc.ID, func(ctx context.Context) error {
+		defer a.shutOut(acc.ID, true)
+		return a.cfg.Directory.RemoveAccount(ctx, acc.ID)
+	}); err != nil {
 		return nil, err
 	}
 	a.cfg.Log.Info("account removed", "account", acc.Address.String(), "id", acc.ID)

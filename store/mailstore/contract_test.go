@@ -97,7 +97,7 @@ func TestRemoveAccount(t *testing.T) {
 	woken := make(chan struct{}, 10)
 	defer s.Notify(2, inbox, func([]Change) { woken <- struct{}{} })()
 	for range 2 {
-		if err := s.RemoveAccount(ctx, 2); err != nil {
+		if err := s.RemoveAccount(ctx, 2, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

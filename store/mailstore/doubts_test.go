@@ -295,7 +295,7 @@ func TestRemovedUnderSessions(t *testing.T) {
 		return err
 	})
 	<-begun
-	if err := s.RemoveAccount(t.Context(), 1); err != nil {
+	if err := s.RemoveAccount(t.Context(), 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	wantKind(t, <-ended, mail.NoSuchAccount)

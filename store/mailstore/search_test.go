@@ -613,7 +613,7 @@ func TestIndexer(t *testing.T) {
 	if err := s.d.View(t.Context(), func(c *db.Conn) (err error) { high, err = fts.High(c, 1); return err }); err != nil || high != 135 {
 		t.Errorf("indexed up to %d: %v", high, err)
 	}
-	if err := s.RemoveAccount(t.Context(), 1); err != nil {
+	if err := s.RemoveAccount(t.Context(), 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.d.View(t.Context(), func(c *db.Conn) error {

@@ -96,9 +96,24 @@ func (s *Store) trimAccount(ctx context.Context, a mail.AccountID, before int64)
 	}
 }
 
-// RemoveAccount deletes all of a's data, in steps; interrupted, a second call goes on. Unknown accounts are no error.
-func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID) error {
-	err := s.db.Update(ctx, func(t *db.Tx) error {
+// RemoveAccount deletes all of a's data, in steps. Unknown accounts are no error. It first marks a as removed, durably;
+// then it calls unlist (if not nil), which takes a out of the directory; then the mail goes. So whenever it is cut off,
+// the next start goes on with the mail, and an account that is still listed has none: a second call ends it.
+func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID, unlist func(context.Context) error) error {
+	if err := s.condemn(ctx, a); err != nil {
+		return err
+	}
+	if unlist != nil {
+		if err := unlist(ctx); err != nil {
+			return err
+		}
+	}
+	return s.dropAccount(ctx, a)
+}
+
+// condemn marks an account as removed: nobody can use it from then on.
+func (s *Store) condemn(ctx context.Context, a mail.AccountID) error {
+	return s.db.Update(ctx, func(t *db.Tx) error {
 		_, err := t.Exec(`UPDATE accounts SET removed=1, modseq=modseq+1 WHERE account_id=? AND removed=0`, db.Int(a))
 		if acc := s.cache.peek(a); acc != nil {
 			s.cache.drop(acc)
@@ -112,9 +127,10 @@ func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID) error {
 		s.recents.forget(a)
 		s.watchers.removed(a)
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// dropAccount deletes what a condemned account has; its own row last, so that a start finds what was left.
+func (s *Store) dropAccount(ctx context.Context, a mail.AccountID) error {
 	for _, step := range [...]func(*db.Tx) (int, error){
 		func(t *db.Tx) (int, error) { return s.dropMessages(t, a) },
 		func(t *db.Tx) (int, error) { return dropIndex(t, a) },
@@ -156,7 +172,7 @@ func (s *Store) resumeRemovals(ctx context.Context) {
 	})
 	for _, a := range left {
 		if err == nil {
-			err = s.RemoveAccount(ctx, a)
+			err = s.RemoveAccount(ctx, a, nil)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
