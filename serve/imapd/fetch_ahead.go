@@ -11,6 +11,10 @@ import (
 // slowOpen is what opening a message takes at least when a disk is asked; from memory it is a fraction.
 const slowOpen = 60 * time.Microsecond
 
+// maxAhead is the largest message that is opened ahead, in octets: a compressed one lies in memory up to a megabyte while its client
+// does not read, and for larger ones opening is a small part of sending.
+const maxAhead = 128 << 10
+
 // opener opens the messages of a FETCH. While they come from the disk the next
 // one is opened as one is sent, so that a client that fetches a mailbox waits
 // for the disk or the line, not for both in turn. It belongs to the session's goroutine.
@@ -37,7 +41,7 @@ func (o *opener) open(s *session, e, after *mailstore.Entry) (*mailstore.Reader,
 		got = s.openTimed(e.Row.Message)
 	}
 	o.slow = got.took > slowOpen
-	if o.slow && after != nil && got.err == nil {
+	if o.slow && after != nil && after.Row.Size <= maxAhead && got.err == nil {
 		o.next, o.pending = after.Row.Message, make(chan opened, 1)
 		go s.openAhead(o.next, o.pending)
 	}
