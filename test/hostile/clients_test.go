@@ -234,7 +234,7 @@ func TestNeverReads(t *testing.T) {
 		l.deliver(t, "u0", letter(fmt.Sprint(i), 1_000_000))
 	}
 	n := pick(50, 300)
-	idle := peakFrom(t, w)
+	idle := live(t, w)
 	var cs []*wire
 	for range n {
 		c := imap(t, w, "u0")
@@ -242,7 +242,7 @@ func TestNeverReads(t *testing.T) {
 		c.say("%s", strings.Repeat("a FETCH 1:* BODY.PEEK[]\r\n", 20))
 		cs = append(cs, c)
 	}
-	t.Logf("fetching: %d KB", (peak(t, w)-idle)/n)
+	t.Logf("fetching: %d KB", (live(t, w)-idle)/n)
 	for range n {
 		c := imap(t, w, "u0")
 		c.SetWriteDeadline(time.Now().Add(2 * time.Second))
@@ -259,9 +259,9 @@ func TestNeverReads(t *testing.T) {
 	if d := time.Since(begin); d > fair {
 		t.Errorf("others waited %v", d)
 	}
-	grown := peak(t, w) - idle
+	grown := live(t, w) - idle
 	t.Logf("%d clients that do not read: +%.1f MB, %.0f KB each", 2*n, float64(grown)/1024, float64(grown)/float64(2*n))
-	if grown/(2*n) > 800 { // a decoded block of a body (some 200 KB) each, and what the collector has not yet taken
+	if grown/(2*n) > 700 { // every other one holds a decoded body, which is a megabyte here and at most
 		t.Errorf("%d KB for each client that does not read", grown/(2*n))
 	}
 	for _, c := range cs {
@@ -275,9 +275,13 @@ func TestSilentConnections(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a node of its own; not in -short")
 	}
+	most := min(pick(1500, 8000), (openFiles(t)-200)/2)
+	if most < 200 {
+		t.Skip("this process may open too few files")
+	}
 	w := town.New(t)
 	people(w, 1)
-	w.Configure("#max_connections = 20000", fmt.Sprintf("max_connections = %d", pick(1500, 8000)))
+	w.Configure("#max_connections = 20000", fmt.Sprintf("max_connections = %d", most))
 	w.Serve()
 	alive(t, w)
 	before, idle := held(t, w), peakFrom(t, w)
@@ -287,7 +291,7 @@ func TestSilentConnections(t *testing.T) {
 			c.Close()
 		}
 	}()
-	n := pick(1400, 7900)
+	n := most - 100
 	for i := range n {
 		c, err := net.Dial("tcp", w.Addr([]string{"imap", "smtp", "pop3", "imaps", "submission"}[i%5]))
 		if err != nil {
@@ -297,7 +301,7 @@ func TestSilentConnections(t *testing.T) {
 	}
 	// Fill one port to its limit.
 	refused := ""
-	for range pick(1600, 8100) {
+	for range most + 100 {
 		c, err := net.Dial("tcp", w.Addr("pop3"))
 		if err != nil {
 			t.Fatal(err)

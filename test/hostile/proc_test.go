@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,6 +46,32 @@ func peakFrom(t testing.TB, w *town.Town) int {
 }
 
 func peak(t testing.TB, w *town.Town) int { return status(t, w, "VmHWM") }
+
+// live is what the node's heap and stacks hold after a collection, in KB: unlike its RSS it does not depend on when that comes.
+func live(t testing.TB, w *town.Town) int {
+	t.Helper()
+	page := ask(t, w, "/debug/pprof/heap?gc=1&debug=1")
+	octets := 0
+	for _, name := range []string{"# HeapAlloc = ", "# Stack = "} {
+		_, rest, found := strings.Cut(page, "\n"+name)
+		n, err := strconv.Atoi(strings.Fields(rest + " x")[0])
+		if !found || err != nil {
+			t.Fatalf("no %q in the heap profile: %v", name, err)
+		}
+		octets += n
+	}
+	return octets >> 10
+}
+
+// openFiles is how many files a process may open here.
+func openFiles(t testing.TB) int {
+	t.Helper()
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		t.Fatal(err)
+	}
+	return int(min(l.Max, 1<<20))
+}
 
 // holds is what a process has open: leaks show here.
 type holds struct{ goroutines, files int }

@@ -161,7 +161,7 @@ func TestAPersonOpensASession(t *testing.T) {
 	deliver("one")
 	c := w.session("SCRAM-SHA-256-PLUS", anna, "secret")
 	c.says(t, "SELECT INBOX", `\* 1 EXISTS(.|\n)*\[READ-WRITE\]`)
-	c.says(t, "UID FETCH 1:* (FLAGS)", `\* 1 FETCH \(UID 1 FLAGS \(\)\)`)
+	c.says(t, "UID FETCH 1:* (FLAGS)", `\* 1 FETCH \(UID 1 FLAGS \(\\Recent\)\)`) // nobody has heard of it before (RFC 3501 §2.3.2)
 	c.says(t, "FETCH 1 (ENVELOPE BODY[TEXT])", `ENVELOPE \(NIL "one"(.|\n)*BODY\[TEXT\] \{7\}\nhello\r\n`)
 	c.l.write("i IDLE\r\n")
 	expect(t, c, "+ idling")
