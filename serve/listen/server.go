@@ -188,8 +188,8 @@ func (s *server) accept(ctx context.Context, p *port) {
 		pause = 0
 		p.accepted.Add(1)
 		if p.open.Add(1) > int64(s.cfg.MaxConns) {
-			s.refuse(p, nc, "connections of the endpoint")
 			p.open.Add(-1)
+			s.refuse(p, nc, "connections of the endpoint")
 			continue
 		}
 		s.joined(p.Late).Add(1)
@@ -225,15 +225,21 @@ func (s *server) refuse(p *port, nc net.Conn, limit string) {
 // serve is a connection's life. The caller has counted it in wg and open.
 func (s *server) serve(p *port, nc net.Conn) {
 	defer s.joined(p.Late).Done()
+	var c *Conn
+	defer func() { // after it is no longer counted: who sees the end of one connection may come again at once
+		if c != nil {
+			c.Close() // says so in TLS (RFC 8446 §6.1), if that began meanwhile
+		}
+		nc.Close()
+	}()
 	defer p.open.Add(-1)
-	defer nc.Close()
 	nc, err := s.proxied(p, nc)
 	if err != nil {
 		p.proxyFailed.Add(1)
 		s.cfg.Log.Warn("no valid PROXY header", "protocol", p.Protocol, "remote", nc.RemoteAddr().String(), "err", err)
 		return
 	}
-	c := s.newConn(p, nc)
+	c = s.newConn(p, nc)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	c.cancel = cancel
@@ -241,10 +247,7 @@ func (s *server) serve(p *port, nc net.Conn) {
 		s.refuse(p, nc, "connections of the address")
 		return
 	}
-	defer func() {
-		s.unregister(c) // first: who sees the end of one connection may come again at once
-		c.Close()       // says so in TLS (RFC 8446 §6.1), if that began meanwhile
-	}()
+	defer s.unregister(c)
 	if p.Implicit {
 		if err := c.StartTLS(ctx); err != nil {
 			return // counted and logged there

@@ -467,8 +467,8 @@ func TestEndOfSession(t *testing.T) {
 		if got := readAll(t, c); got != "bye\r\n" {
 			t.Fatalf("heard %q", got)
 		}
-		if n := len(s.Sessions()); n != 0 {
-			t.Fatalf("%d sessions are registered after the client saw the end", n)
+		if n, open := len(s.Sessions()), s.Stats()[0].Open; n != 0 || open != 0 {
+			t.Fatalf("%d sessions are registered, %d open after the client saw the end", n, open)
 		}
 		const alert, warningLen = 21, 2 + 5 + 24 // AES-GCM adds 24 octets
 		if b := raw.b.Bytes(); len(b) < warningLen || b[len(b)-warningLen] != alert {
