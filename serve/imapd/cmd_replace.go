@@ -9,13 +9,8 @@ import (
 // "UID REPLACE" (RFC 8508 §3): append and expunge in one commit.
 func replace(s *session, d *imap.Decoder) error {
 	d.SP()
-	var set imap.NumSet
-	if d.Take('*') {
-		set.Ranges = []imap.NumRange{{Lo: imap.Star, Hi: imap.Star}}
-	} else {
-		n := d.NzNumber()
-		set.Ranges = []imap.NumRange{{Lo: n, Hi: n}}
-	}
+	n := d.SeqNumber()
+	set := imap.NumSet{Ranges: []imap.NumRange{{Lo: n, Hi: n}}}
 	d.SP()
 	name := d.Mailbox()
 	d.SP()

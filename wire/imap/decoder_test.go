@@ -58,6 +58,8 @@ func TestSeqSet(t *testing.T) {
 		{"*:4,1", "4:*,1", "1,4:10"},
 		{"5:2", "2:5", "2:5"},
 		{"4294967294", "4294967294", "4294967294"},
+		{"12:4294967295", "12:4294967294", "12:4294967294"}, // not 10, which 12:* is
+		{"4294967295:*", "4294967294:*", "10:4294967294"},
 	} {
 		d := decodeText(c.in)
 		s := d.SeqSet()
@@ -66,7 +68,7 @@ func TestSeqSet(t *testing.T) {
 			t.Errorf("%s: %s, %s, %v", c.in, AppendRanges(nil, s.Ranges), AppendRanges(nil, Resolve(s.Ranges, 10)), d.Err())
 		}
 	}
-	for _, in := range []string{"", "0", "1:", "1,,2", "a", "4294967295", "4294967296", "1:0", ",1", "99999999999999999999", strings.Repeat("1,", MaxRanges) + "1"} {
+	for _, in := range []string{"", "0", "1:", "1,,2", "a", "4294967296", "1:0", ",1", "99999999999999999999", strings.Repeat("1,", MaxRanges) + "1"} {
 		d := decodeText(in)
 		d.SeqSet()
 		if d.Err() == nil {

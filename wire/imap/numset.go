@@ -9,7 +9,7 @@ import (
 // stands for "*", the largest number in use; it is larger than every number.
 type NumRange struct{ Lo, Hi uint32 }
 
-// Star is "*" in a NumRange: no client can write this number, UIDs end before.
+// Star is "*" in a NumRange. As a number it is read as the one before it: no message has either.
 const Star = 1<<32 - 1
 
 // NumSet is a sequence set as the client wrote it: unsorted, ranges with Lo <= Hi.
@@ -55,15 +55,15 @@ func (d *Decoder) numRanges(star bool) []NumRange {
 	return rs
 }
 
+// SeqNumber reads one number or "*", which is Star (RFC 9051 §9 seq-number).
+func (d *Decoder) SeqNumber() uint32 { return d.seqNumber(true) }
+
 func (d *Decoder) seqNumber(star bool) uint32 {
 	if star && d.Take('*') {
 		return Star
 	}
-	n := d.NzNumber()
-	if n == Star {
-		d.Fail("number 4294967295 is not in use")
-	}
-	return n
+	// Clients write 4294967295 where "*" would bring the last message once more ("7:*" when it is 6).
+	return min(d.NzNumber(), Star-1)
 }
 
 // PartialRange is the range of PARTIAL (RFC 9394 §3.1) or of an ESEARCH PARTIAL
