@@ -184,7 +184,7 @@ func run(t testing.TB, cfg Config, e Endpoint) (*Server, string) {
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, 5*time.Second) }()
+	go func() { done <- s.Run(ctx, time.Minute) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -198,7 +198,7 @@ func dial(t testing.TB, addr string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	must(t, err)
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	t.Cleanup(func() { c.Close() })
 	return c
 }

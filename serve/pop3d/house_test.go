@@ -121,7 +121,7 @@ func newQuietHouse(t testing.TB, cfg Config) *house {
 func (h *house) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- h.server.Run(ctx, 5*time.Second) }()
+	go func() { done <- h.server.Run(ctx, time.Minute) }()
 	h.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -216,7 +216,7 @@ func (h *house) dial() *client {
 	c, err := net.Dial("tcp", h.pop3)
 	must(h.t, err)
 	h.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	return &client{h.t, c, bufio.NewReader(c)}
 }
 

@@ -198,7 +198,7 @@ type client struct {
 
 // reply reads one reply, multi-line ones joined by "|".
 func (c *client) reply() (string, error) {
-	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	var lines []string
 	for {
 		l, err := c.r.ReadString('\n')
