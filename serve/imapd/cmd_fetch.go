@@ -60,25 +60,19 @@ func fetch(s *session, d *imap.Decoder) error {
 	if uids.Empty() {
 		return nil
 	}
-	want := 0
-	if !s.cmd.uid && !set.Saved && p.mods.Partial == nil {
-		want = count(imap.Resolve(set.Ranges, uint32(s.mbox.view.Count())))
-	}
-	n, err := s.fetchAll(&p, uids)
-	if err != nil {
+	if err := s.fetchAll(&p, uids); err != nil {
 		return err
 	}
-	if n == want || want == 0 || p.mods.HasChangedSince {
-		return nil
+	if err := s.sayLost(&p, uids); err != nil {
+		return err
 	}
-	s.cmd.code = "EXPUNGEISSUED" // RFC 2180 §4.1.2, RFC 5530
-	return s.sayLost(&p, uids)
+	return s.codeLags(uids)
 }
 
 // sayLost answers for messages that are gone while the client's numbers still
 // count them, if it asks for nothing but the UIDs: those it needs to tell what its numbers mean.
 func (s *session) sayLost(p *fetchPlan, uids mailstore.UIDSet) error {
-	if len(p.items) > 0 || p.modseq {
+	if s.cmd.uid || len(p.items) > 0 || p.modseq {
 		return nil
 	}
 	lost, err := s.mbox.view.Lost(s.ctx, uids)
@@ -86,13 +80,6 @@ func (s *session) sayLost(p *fetchPlan, uids mailstore.UIDSet) error {
 		s.sayLight(p, &lost[i])
 	}
 	return err
-}
-
-func count(rs []imap.NumRange) (n int) {
-	for _, r := range rs {
-		n += int(r.Hi - r.Lo + 1)
-	}
-	return n
 }
 
 // plan checks the modifiers and finds out what has to be read.
@@ -143,45 +130,43 @@ func needsParts(it *imap.FetchItem) bool {
 	return it.Kind != imap.ItemRFC822 && (it.Kind != imap.ItemSection || len(it.Section.Part) > 0 || it.Section.Spec != imap.SpecNone)
 }
 
-// fetchAll answers for all of uids and returns how many there were.
-func (s *session) fetchAll(p *fetchPlan, uids mailstore.UIDSet) (n int, err error) {
+// fetchAll answers for all of uids that are there.
+func (s *session) fetchAll(p *fetchPlan, uids mailstore.UIDSet) error {
 	since := mailstore.ModSeq(p.mods.ChangedSince)
 	if !p.meta && !p.body {
 		for e, err := range s.mbox.view.Entries(s.ctx, uids) {
 			if err != nil {
-				return n, err
+				return err
 			}
-			n++
 			if e.Row.ModSeq > since || !p.mods.HasChangedSince {
 				s.sayLight(p, e)
 			}
 			if s.out.err != nil {
-				return n, wrapConn(s.out.err)
+				return wrapConn(s.out.err)
 			}
 		}
-		return n, nil
+		return nil
 	}
 	var chunk []mailstore.Entry
 	for e, err := range s.mbox.view.Entries(s.ctx, uids) {
 		if err != nil {
-			return n, err
+			return err
 		}
-		n++
 		if e.Row.ModSeq <= since && p.mods.HasChangedSince {
 			continue
 		}
 		chunk = append(chunk, *e)
 		if len(chunk) == fetchChunk {
 			if err := s.fetchSome(p, chunk); err != nil {
-				return n, err
+				return err
 			}
 			chunk = chunk[:0]
 		}
 	}
 	if err := s.fetchSome(p, chunk); err != nil {
-		return n, err
+		return err
 	}
-	return n, p.spoilt
+	return p.spoilt
 }
 
 // sayLight answers from the row alone.

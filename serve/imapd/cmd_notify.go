@@ -343,8 +343,7 @@ func (s *session) sayItems(uids mailstore.UIDSet, items []imap.FetchItem) error 
 		return err
 	}
 	p.uid, p.seen = !s.has(uidOnly), false
-	_, err := s.fetchAll(&p, uids)
-	return err
+	return s.fetchAll(&p, uids)
 }
 
 // newItems says the FETCH items that NOTIFY asked for of new messages, but not of those that this session made.

@@ -76,10 +76,7 @@ func (s *session) searching(p *imap.Search, say func(*result) error) error {
 	if p.Return.Save {
 		s.mbox.saved = saved(&p.Return, r)
 	}
-	if !s.cmd.uid && s.mbox.view.Lags(nil) {
-		s.cmd.code = "EXPUNGEISSUED" // RFC 5530 §3: what is gone matches nothing, its number is still in use
-	}
-	return nil
+	return s.codeLags(nil)
 }
 
 // charsetConflict refuses charsets once UTF8=ACCEPT is enabled (RFC 6855 §3, RFC 9755 §3): any where it is optional, any but

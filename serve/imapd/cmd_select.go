@@ -218,7 +218,7 @@ func (s *session) resync(modSeq mailstore.ModSeq, known mailstore.UIDSet) error 
 // sayVanishedEarlier says VANISHED (EARLIER) (RFC 7162 §3.2.10.1).
 func (s *session) sayVanishedEarlier(since mailstore.ModSeq, known mailstore.UIDSet) error {
 	since = max(since, s.mbox.box.Mailbox().Created) // what a mailbox of this name and id had before is none of ours
-	gone, _, err := s.mbox.box.Vanished(s.ctx, since, known)
+	gone, err := s.mbox.view.Vanished(s.ctx, since, known)
 	if err != nil || gone.Empty() {
 		return err
 	}

@@ -83,8 +83,8 @@ func storeFlags(s *session, d *imap.Decoder) error {
 	if err := s.sayStored(&a, uids.Subtract(res.Modified), res.Changed); err != nil {
 		return err
 	}
-	if !s.cmd.uid && m.view.Lags(uids) {
-		s.cmd.code = "EXPUNGEISSUED" // RFC 5530 §3: what is gone kept no flags
+	if err := s.codeLags(uids); err != nil {
+		return err
 	}
 	return s.sayModified(res.Modified)
 }

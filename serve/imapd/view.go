@@ -168,6 +168,20 @@ func (s *session) appendFetchStart(b []byte, e *mailstore.Entry) []byte {
 	return append(b, " FETCH ("...)
 }
 
+// codeLags tells a client whose message numbers count messages that are gone,
+// among uids (nil: any): these keep no flags, match nothing and have nothing to fetch (RFC 5530 §3,
+// RFC 2180 §4). Commands with UID say the expunges at their end.
+func (s *session) codeLags(uids mailstore.UIDSet) error {
+	if s.cmd.uid {
+		return nil
+	}
+	lags, err := s.mbox.view.Lags(s.ctx, uids)
+	if lags {
+		s.cmd.code = "EXPUNGEISSUED"
+	}
+	return err
+}
+
 // uidsOf resolves a set of the client into UIDs that its view has or had: UIDs
 // if byUID, message numbers otherwise. A message number beyond the view is BAD.
 func (s *session) uidsOf(set imap.NumSet, byUID bool) (mailstore.UIDSet, error) {

@@ -294,13 +294,33 @@ func (v *View) batch(ctx context.Context, uids UIDSet, from UID, out []Entry) ([
 	return out, nil
 }
 
-// Lags reports whether the client still counts messages that are expunged, among uids (nil: any), as of
-// the last look at the rows.
-func (v *View) Lags(uids UIDSet) bool {
-	if uids == nil {
-		return len(v.pend) > 0
+// Lags reports whether the client still counts messages that are expunged, among uids (nil: any).
+func (v *View) Lags(ctx context.Context, uids UIDSet) (bool, error) {
+	if err := v.enter(ctx, false); err != nil {
+		return false, err
 	}
-	return len(v.pend) > 0 && !v.pend.Intersect(uids).Empty()
+	defer v.box.mu.RUnlock()
+	return len(v.pend) > 0 && (uids == nil || !v.pend.Intersect(uids).Empty()), nil
+}
+
+// Vanished is Box.Vanished without the messages that the client still counts: those were expunged since it heard of them.
+func (v *View) Vanished(ctx context.Context, since ModSeq, known UIDSet) (UIDSet, error) {
+	gone, _, err := v.box.Vanished(ctx, since, known)
+	if err != nil || gone.Empty() {
+		return nil, err
+	}
+	if err := v.enter(ctx, true); err != nil {
+		return nil, err
+	}
+	defer v.box.mu.RUnlock()
+	counted := v.pend
+	for _, r := range gone {
+		v.box.rows.each(r.Lo, min(r.Hi, v.uidNext-1), func(x *row) bool { // a commit that was not told to us yet
+			counted = counted.Union(UIDs(x.uid))
+			return true
+		})
+	}
+	return gone.Subtract(counted), nil
 }
 
 // Lost returns the messages among uids that are expunged while the client still counts them. Of

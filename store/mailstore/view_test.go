@@ -125,3 +125,44 @@ func TestRowsLoadLate(t *testing.T) {
 		t.Errorf("%+v, count %d, %v", n, v.Count(), err)
 	}
 }
+
+// What a client still counts has not vanished for it: messages expunged after it
+// heard of them come with the next news (RFC 7162 §3.2.10).
+func TestVanishedForView(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, Config{})
+	tk := s.account(1, Quota{})
+	inbox := s.box(1, Inbox).ID
+	for i := range 5 {
+		s.append(tk, inbox, text(i), 0)
+	}
+	b, err := s.OpenBox(t.Context(), 1, inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	since := b.Mailbox().ModSeq
+	expunge := func(u UID) {
+		s.must(tk, func(x *Tx) error { _, err := x.Expunge(inbox, UIDs(u), false); return err })
+	}
+	expunge(1)
+	v := b.NewView()
+	expunge(3)
+	want := func(set string) {
+		t.Helper()
+		if gone, err := v.Vanished(t.Context(), since, nil); err != nil || gone.String() != set {
+			t.Errorf("vanished %q, want %q, %v", gone, set, err)
+		}
+	}
+	want("1")
+	if lags, err := v.Lags(t.Context(), UIDs(3)); !lags || err != nil {
+		t.Errorf("does not lag, %v", err)
+	}
+	if lags, _ := v.Lags(t.Context(), UIDs(4)); lags {
+		t.Error("lags at a message that is there")
+	}
+	if _, err := v.Sync(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	want("1,3")
+}
