@@ -166,6 +166,10 @@ var benchMailbox = sync.OnceValue(func() *benchMail {
 func BenchmarkSearch(b *testing.B) {
 	m := benchMailbox()
 	ctx := context.Background()
+	none := Query{Op: QAnd}
+	for i := range 900 {
+		none.Subs = append(none.Subs, &Query{Op: QNot, Subs: []*Query{{Op: QText, Text: fmt.Sprintf("quark%03dtasche", i)}}})
+	}
 	for _, c := range []struct {
 		name string
 		q    Query
@@ -182,6 +186,7 @@ func BenchmarkSearch(b *testing.B) {
 		{"body-common-phrase", Query{Op: QBody, Text: "on ment"}},
 		{"text", Query{Op: QText, Text: "zebrafink"}},
 		{"text-miss", Query{Op: QText, Text: "quarktasche"}},
+		{"not-text-900", none},
 		{"header-miss", Query{Op: QHeader, Field: "x-absent", Text: "quarktasche"}},
 		{"sent", Query{Op: QSent, From: 19675 * 86400, To: 19676 * 86400}},
 	} {

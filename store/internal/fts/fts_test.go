@@ -508,3 +508,52 @@ func TestWaste(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A block is passed over only if none of its terms has the needle.
+func TestGrams(t *testing.T) {
+	t.Parallel()
+	p := packer{enc: newCodec().fast}
+	r := rand.New(rand.NewPCG(5, 1))
+	letters := func(n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte('A' + r.IntN(26))
+		}
+		return string(b)
+	}
+	var words []string
+	for range 1000 {
+		words = append(words, letters(1+r.IntN(12)))
+	}
+	sorted := slices.Clone(words)
+	slices.Sort(sorted)
+	for _, w := range slices.Compact(sorted) {
+		p.add([]byte("\x0A"+w), []byte{2})
+	}
+	b := p.terms
+	e := cacheEntry{terms: b}
+	passed := 0
+	for i := range 3000 {
+		core := []byte(words[i%len(words)])
+		if i%2 == 0 {
+			core = []byte(letters(1 + i%12))
+		}
+		core = core[len(core)*(i%3)/4:]
+		found := false
+		if err := newDFA(core).scan(b, func(int, []byte) { found = true }); err != nil {
+			t.Fatal(err)
+		}
+		if !e.mayHave(core) {
+			passed++
+			if found {
+				t.Fatalf("%q is in the block", core)
+			}
+		}
+	}
+	if passed < 800 {
+		t.Errorf("passed over %d times only", passed)
+	}
+	if damaged := (&cacheEntry{terms: []byte{9, 9, 9}}); !damaged.mayHave([]byte("ABCDEF")) {
+		t.Error("a damaged block is passed over")
+	}
+}

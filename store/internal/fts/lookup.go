@@ -258,8 +258,10 @@ func (l *lookup) walk(sc scope, m *matcher, sure, maybe *Set) error {
 	}
 	for end := after(lo); i < len(firsts) && (end == nil || bytes.Compare(firsts[i], end) < 0); {
 		n := 1
-		if b := l.cached(i); b != nil {
-			err = l.block(i, b, firsts, lo, sc, m, d, sure, maybe)
+		if e := l.cached(i); e != nil {
+			if d == nil || e.mayHave(m.core) {
+				err = l.block(i, e.terms, firsts, lo, sc, m, d, sure, maybe)
+			}
 		} else {
 			n, err = l.load(i, firsts, end, func(i int, b []byte) error {
 				return l.block(i, b, firsts, lo, sc, m, d, sure, maybe)
@@ -379,11 +381,8 @@ func (l *lookup) firsts() ([][]byte, error) {
 	return e.firsts, nil
 }
 
-func (l *lookup) cached(i int) []byte {
-	if e := l.x.cache.get(cacheKey{l.account, l.seg.id, int32(i)}); e != nil {
-		return e.terms
-	}
-	return nil
+func (l *lookup) cached(i int) *cacheEntry {
+	return l.x.cache.get(cacheKey{l.account, l.seg.id, int32(i)})
 }
 
 // load reads blocks from i on as far as they are not cached and before end, and calls f with each.
