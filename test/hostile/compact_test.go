@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(town.Main(m))
 }
 
 // churn appends and expunges for ever, on small packs that are compacted all the time.

@@ -124,7 +124,7 @@ var Binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("BAHNPOST_BINARY"); path != "" {
 		return path, nil
 	}
-	dir, err := os.MkdirTemp("", "bahnpost-test-")
+	dir, err := buildDir()
 	if err != nil {
 		return "", err
 	}
@@ -141,6 +141,18 @@ var Binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+var buildDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "bahnpost-test-") })
+
+// Main runs the tests of a package and removes the program that they built; TestMain of each package with towns calls it.
+func Main(m *testing.M) (code int) {
+	defer func() {
+		if dir, err := buildDir(); err == nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	return m.Run()
+}
 
 // PID is the process id of a node started with Serve, 0 if it does not run.
 func (w *Town) PID() int {
