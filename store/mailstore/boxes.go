@@ -25,6 +25,7 @@ type boxes struct {
 	limit  int64
 	round  atomic.Int64 // of cool
 	ring   int          // entries a box remembers: maxRing, fewer in tests
+	large  int32        // messages from which on few rows are read by themselves: largeBox, fewer in tests
 
 	hits, misses, loads, loadedRows atomic.Int64
 }
@@ -32,7 +33,7 @@ type boxes struct {
 func (x *boxes) init(limit int64) {
 	x.byKey = make(map[boxKey]*Box)
 	x.lru.prev, x.lru.next = &x.lru, &x.lru
-	x.limit, x.ring = limit, maxRing
+	x.limit, x.ring, x.large = limit, maxRing, largeBox
 }
 
 // open returns the box of m; the caller holds acct.mu for reading, so that no commit comes between.

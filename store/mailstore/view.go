@@ -27,6 +27,7 @@ type View struct {
 	stale   bool // flags: the ring overran pos; compare modseqs instead
 	pend    UIDSet
 	known   []ModSeq // own steps
+	counted int      // rows counted for few
 }
 
 // NewView starts with what is now.
@@ -242,7 +243,19 @@ func (v *View) Entries(ctx context.Context, uids UIDSet) iter.Seq2[*Entry, error
 		if uids == nil {
 			uids = Range(1, maxUID)
 		}
-		var batch []Entry
+		batch, done, err := v.few(ctx, uids)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for i := range batch {
+			if !yield(&batch[i], nil) {
+				return
+			}
+		}
+		if done {
+			return
+		}
 		from := UID(1)
 		for {
 			var err error
