@@ -37,20 +37,11 @@ func (d *maildrop) open(s *session, l listen.Login) error {
 	if err != nil {
 		return err
 	}
-	box, err := srv.store.OpenBox(s.ctx, l.Account, inbox.ID)
-	if err != nil {
-		return err
-	}
-	defer box.Close()
 	d.login, d.mailbox, d.validity = l, inbox.ID, inbox.UIDValidity
-	if err := d.take(s.ctx, srv, box.NewView()); err != nil {
-		return err
-	}
-	if d.imports, err = srv.imports.of(s.ctx, box, d); err != nil {
-		return err
-	}
-	if len(d.imports) > 0 {
-		d.arrange()
+	if inbox.Messages > 0 { // most who poll find nothing: for them no index is loaded
+		if err := d.fill(s.ctx, srv); err != nil {
+			return err
+		}
 	}
 	d.format = srv.format
 	own, err := srv.cfg.AccountUIDLFormat(s.ctx, l.Account)
@@ -59,6 +50,25 @@ func (d *maildrop) open(s *session, l listen.Login) error {
 	}
 	if own != "" {
 		d.format = srv.parseFormat(own)
+	}
+	return nil
+}
+
+// fill reads the messages of the INBOX, and what a move brought along for them.
+func (d *maildrop) fill(ctx context.Context, srv *Server) error {
+	box, err := srv.store.OpenBox(ctx, d.login.Account, d.mailbox)
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	if err := d.take(ctx, srv, box.NewView()); err != nil {
+		return err
+	}
+	if d.imports, err = srv.imports.of(ctx, box, d); err != nil {
+		return err
+	}
+	if len(d.imports) > 0 {
+		d.arrange()
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ type Config struct {
 	Argon2          Argon2        // cost of new password hashes
 	ScramIterations int           // [10000]; RFC 7677 §4: at least 4096
 	KeepHashes      bool          // do not replace weaker hashes when their owner logs in (a way back to the old system stays open)
-	UpgradeEvery    time.Duration // at most one foreign hash is made anew in this time [5s]: a migration day's logins are not slowed
+	UpgradeEvery    time.Duration // at most one foreign hash is made anew in this time [30s: a thousandth of a core]: a migration day's logins are not slowed
 	CacheSize       int           // accounts, and resolved addresses, kept in memory [20000], about 600 octets each
 	Log             *slog.Logger  // [discards]
 }
@@ -66,7 +66,7 @@ type Config struct {
 // DefaultCacheSize is for accounts; a busy cell's daily users should fit.
 const DefaultCacheSize = 20000
 
-const defaultUpgradeEvery = 5 * time.Second
+const defaultUpgradeEvery = 30 * time.Second // 10,000 accounts take three and a half days of logins
 
 func (c Config) withDefaults() Config {
 	if c.DetailSeparator == "" {
