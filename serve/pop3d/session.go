@@ -268,7 +268,9 @@ func (s *session) part(err error) {
 
 // logEnd writes the one line of a session.
 func (s *session) logEnd() {
-	s.srv.cfg.Log.Info("pop3 session", "session", s.conn.ID(), "protocol", s.conn.Protocol(), "remote", s.conn.RemoteIP(),
-		"login", s.login.Address.String(), "tls", s.conn.TLSState() != nil, "took", time.Since(s.started).Round(time.Microsecond),
-		"messages", len(s.drop.msgs), "retrieved", s.retrieved, "deleted", s.removed, "sent", s.sent, "end", s.reason)
+	s.srv.cfg.Log.LogAttrs(context.Background(), slog.LevelInfo, "pop3 session", slog.String("session", s.conn.ID()),
+		slog.String("protocol", s.conn.Protocol()), slog.String("remote", s.conn.RemoteIP()), slog.String("login", s.login.Address.String()),
+		slog.Bool("tls", s.conn.TLSState() != nil), slog.Duration("took", time.Since(s.started).Round(time.Microsecond)),
+		slog.Int("messages", len(s.drop.msgs)), slog.Int("retrieved", s.retrieved), slog.Int("deleted", s.removed),
+		slog.Int64("sent", s.sent), slog.String("end", s.reason))
 }
