@@ -21,7 +21,7 @@ import (
 const password = "s3cret-pw"
 
 // clientTimeout bounds one run of a client.
-const clientTimeout = 60 * time.Second
+const clientTimeout = 3 * time.Minute
 
 // body has what clients and servers get wrong: leading dots, trailing blanks,
 // 8-bit text, a long line, an empty line at the end.

@@ -121,7 +121,7 @@ func settled(t testing.TB, w *town.Town, before holds) {
 	t.Helper()
 	const slack = 12 // idle workers and descriptors of the database come and go
 	var now holds
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for {
 		now = held(t, w)
 		if now.goroutines <= before.goroutines+slack && now.files <= before.files+slack {

@@ -11,7 +11,7 @@ import (
 )
 
 // ioTimeout bounds every exchange of the clients here.
-const ioTimeout = 30 * time.Second
+const ioTimeout = 2 * time.Minute
 
 // line is a connection that speaks lines.
 type line struct {

@@ -65,7 +65,11 @@ func TestStopWhileStarting(t *testing.T) {
 	for i := range 20 {
 		before := len(w.Log())
 		w.launch()
+		end := time.Now().Add(startTimeout)
 		for mine := fmt.Sprintf("%d\n", w.PID()); ; time.Sleep(100 * time.Microsecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the node does not start\n%s", w.Log())
+			}
 			if pid, err := os.ReadFile(filepath.Join(w.Dir, "store", "lock")); err == nil && string(pid) == mine {
 				break
 			}
@@ -113,6 +117,7 @@ func TestHealth(t *testing.T) {
 	}
 	t.Parallel()
 	w := New(t)
+	w.Configure(`#drain_grace = "10s"`, `drain_grace = "2m"`) // so that the drain waits for us
 	w.Serve()
 	for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ready", "/metrics": "bahnpost_build_info", "/": "Bahnpost"} {
 		if status, body := w.Get(path); status != 200 || !strings.Contains(body, want) {

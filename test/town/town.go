@@ -213,7 +213,7 @@ func (w *Town) Account(local, password string) string {
 }
 
 // startTimeout bounds how long a node may take to answer.
-const startTimeout = 20 * time.Second
+const startTimeout = 2 * time.Minute
 
 // Serve runs the built binary as a process of its own and waits until it answers.
 func (w *Town) Serve() {
