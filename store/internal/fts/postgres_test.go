@@ -9,5 +9,5 @@ import (
 // The tests once more, on the second engine.
 func TestPostgres(t *testing.T) {
 	t.Parallel()
-	dbtest.Again(t, "", "")
+	dbtest.Again(t, "", "TestCrash")
 }
