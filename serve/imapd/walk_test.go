@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"bahnpost/wire/imap"
@@ -15,6 +16,7 @@ import (
 // walker is a client that believes only what it is told (RFC 9051 §7.5.1).
 type walker struct {
 	t       *testing.T
+	whole   *testing.T // outlives the steps
 	c       net.Conn
 	r       *bufio.Reader
 	name    string
@@ -25,7 +27,7 @@ type walker struct {
 	idle    string            // tag of a running IDLE
 	uids    []uint32          // by message number, 0: not known yet
 	flags   map[uint32]string // what was said of each, without \Recent
-	owner   map[uint32]string // of all walkers: to whom a message is \Recent
+	owner   *owners           // of all walkers
 	log     []string
 	high    uint64 // mod-sequence up to which all is known (RFC 7162 §6)
 	seen    uint64 // largest MODSEQ said in this command
@@ -34,8 +36,8 @@ type walker struct {
 	num     bool // a command that uses message numbers is running
 }
 
-func newWalker(t *testing.T, addr, name, mode string, owner map[uint32]string) *walker {
-	w := &walker{t: t, name: name, mode: mode, addr: addr, flags: map[uint32]string{}, owner: owner}
+func newWalker(t *testing.T, addr, name, mode string, owner *owners) *walker {
+	w := &walker{t: t, whole: t, name: name, mode: mode, addr: addr, flags: map[uint32]string{}, owner: owner}
 	w.connect()
 	w.do("SELECT INBOX")
 	w.learn()
@@ -47,7 +49,7 @@ func (w *walker) connect() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { c.Close() })
+	w.whole.Cleanup(func() { c.Close() })
 	w.c, w.r = c, bufio.NewReader(c)
 	w.session = c.LocalAddr().String()
 	w.line()
@@ -71,7 +73,7 @@ func (w *walker) reconnect() {
 		known = append([]byte(" "), known...)
 	}
 	w.send(fmt.Sprintf("resync SELECT INBOX (QRESYNC (%d %d%s))", w.valid, w.high, known))
-	exists, nums := 0, map[uint32]int{}
+	exists, nums, late := 0, map[uint32]int{}, false
 	w.told = false
 	for l := w.line(); !strings.HasPrefix(l, "resync OK"); l = w.line() {
 		w.modSeq(l)
@@ -79,6 +81,14 @@ func (w *walker) reconnect() {
 			for _, r := range ranges(set) {
 				w.uids = slices.DeleteFunc(w.uids, func(u uint32) bool { return u >= r.Lo && u <= r.Hi })
 			}
+			continue
+		}
+		if set, ok := strings.CutPrefix(l, "* VANISHED "); ok { // news, at the end of SELECT
+			for _, r := range ranges(set) {
+				exists -= int(r.Hi - r.Lo + 1)
+				w.uids = slices.DeleteFunc(w.uids, func(u uint32) bool { return u >= r.Lo && u <= r.Hi })
+			}
+			late = true
 			continue
 		}
 		var n int
@@ -102,7 +112,7 @@ func (w *walker) reconnect() {
 		w.fail("resynchronised to %v, there are %d", w.uids, exists)
 	}
 	for u, n := range nums {
-		if n > len(w.uids) || w.uids[n-1] != u {
+		if !late && (n > len(w.uids) || w.uids[n-1] != u) {
 			w.fail("message %d is said to be UID %d, is in %v", n, u, w.uids)
 		}
 	}
@@ -268,14 +278,30 @@ func (w *walker) flagged(uid uint32, l string) {
 	f, _, _ := strings.Cut(after, ")")
 	if stored, recent := strings.CutSuffix(f, `\Recent`); recent {
 		f = strings.TrimSuffix(stored, " ")
-		if other, ok := w.owner[uid]; ok && other != w.session {
+		if other := w.owner.of(uid, w.session); other != w.session {
 			w.fail("UID %d was recent to %s, and is to %s", uid, other, w.session)
-		}
-		if uid != 0 { // a message that this client has no UID of yet
-			w.owner[uid] = w.session
 		}
 	}
 	w.flags[uid] = f
+}
+
+// owners knows to which session each message is \Recent.
+type owners struct {
+	mu    sync.Mutex
+	first map[uint32]string
+}
+
+func (o *owners) of(uid uint32, session string) string {
+	if uid == 0 { // a message that this client has no UID of yet
+		return session
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if first, ok := o.first[uid]; ok {
+		return first
+	}
+	o.first[uid] = session
+	return session
 }
 
 // learn asks for what is not known yet.
@@ -385,28 +411,63 @@ func TestWalk(t *testing.T) {
 			addr := newTown(t, Config{}).tcp()
 			r := rand.New(rand.NewPCG(seed, 1))
 			var ws []*walker
-			owner := map[uint32]string{}
+			owner := &owners{first: map[uint32]string{}}
 			for i, mode := range []string{"", "QRESYNC", "", "UIDONLY", "QRESYNC"} {
 				ws = append(ws, newWalker(t, addr, string(rune('a'+i)), mode, owner))
 			}
 			for range 400 {
 				ws[r.IntN(len(ws))].step(r)
 			}
-			truth := newWalker(t, addr, "z", "", owner)
-			for _, w := range ws {
-				w.do("NOOP")
-				w.learn()
-				w.do("NOOP")
-				if !slices.Equal(w.uids, truth.uids) {
-					w.fail("believes %v, there are %v", w.uids, truth.uids)
-				}
-				for u, f := range truth.flags {
-					if w.flags[u] != f {
-						w.fail("UID %d has (%s), believed (%s)", u, f, w.flags[u])
-					}
-				}
-			}
+			agree(ws, newWalker(t, addr, "z", "", owner))
 		})
+	}
+}
+
+// TestWalkTogether is TestWalk with all clients at once: what others do comes
+// between any two steps of a command.
+func TestWalkTogether(t *testing.T) {
+	t.Parallel()
+	addr := newTown(t, Config{}).tcp()
+	owner := &owners{first: map[uint32]string{}}
+	var ws []*walker
+	for i, mode := range []string{"", "QRESYNC", "", "UIDONLY", "QRESYNC"} {
+		ws = append(ws, newWalker(t, addr, string(rune('a'+i)), mode, owner))
+	}
+	t.Run("all", func(t *testing.T) {
+		for i, w := range ws {
+			t.Run(w.name, func(t *testing.T) {
+				t.Parallel()
+				w.t = t
+				r := rand.New(rand.NewPCG(uint64(i), 2))
+				for range 400 {
+					w.step(r)
+				}
+				w.stopIdle()
+			})
+		}
+	})
+	for _, w := range ws {
+		w.t = t
+	}
+	if !t.Failed() {
+		agree(ws, newWalker(t, addr, "z", "", owner))
+	}
+}
+
+// agree compares what all clients believe with what one is told that comes now.
+func agree(ws []*walker, truth *walker) {
+	for _, w := range ws {
+		w.do("NOOP")
+		w.learn()
+		w.do("NOOP")
+		if !slices.Equal(w.uids, truth.uids) {
+			w.fail("believes %v, there are %v", w.uids, truth.uids)
+		}
+		for u, f := range truth.flags {
+			if w.flags[u] != f {
+				w.fail("UID %d has (%s), believed (%s)", u, f, w.flags[u])
+			}
+		}
 	}
 }
 
