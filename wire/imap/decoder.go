@@ -123,15 +123,22 @@ func show(c byte) string {
 	return "octet 0x" + strconv.FormatUint(uint64(c), 16)
 }
 
-// SP consumes exactly one space.
+// SP consumes a space. More of them are forgiven, though RFC 9051 §9 does not
+// permit them: Dovecot and Cyrus forgive, so there are clients that send some.
 func (d *Decoder) SP() {
-	if d.err == nil && !d.Take(' ') {
+	if d.err == nil && !d.TakeSP() {
 		d.wanted("a space")
 	}
 }
 
-// TakeSP consumes a space if one is next.
-func (d *Decoder) TakeSP() bool { return d.Take(' ') }
+// TakeSP consumes the spaces that are next; false: there is none.
+func (d *Decoder) TakeSP() bool {
+	some := false
+	for d.Take(' ') {
+		some = true
+	}
+	return some
+}
 
 // End fails unless the command ends here. Trailing spaces are forgiven: some
 // clients leave one.

@@ -154,6 +154,7 @@ func TestFetchItems(t *testing.T) {
 		{"ALL", "FLAGS INTERNALDATE RFC822.SIZE ENVELOPE"},
 		{"full", "FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY"},
 		{"(UID uid flags)", "UID FLAGS"},
+		{"(UID  FLAGS)", "UID FLAGS"},
 		{"BODY", "BODY"},
 		{"BODY[]", "BODY[]"},
 		{"body.peek[1.2.mime]<5.10>", "BODY[1.2.MIME]<5>"},
@@ -172,7 +173,7 @@ func TestFetchItems(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "()", "(UID", "FOO", "BODY[", "BODY[0]", "BODY[1", "BODY[1.]", "BODY[FOO]", "BODY[MIME]", "BODY[HEADER.FIELDS]", "BODY[HEADER.FIELDS ()]",
-		"BODY[]<1.0>", "BODY[]<1.>", "BODY[]<-1.5>", "BINARY[MIME]", "BINARY[1.FOO]", "(UID  FLAGS)", "BODY[" + strings.Repeat("1.", 65) + "1]", "RFC822[]"} {
+		"BODY[]<1.0>", "BODY[]<1.>", "BODY[]<-1.5>", "BINARY[MIME]", "BINARY[1.FOO]", "BODY[" + strings.Repeat("1.", 65) + "1]", "RFC822[]"} {
 		d := decodeText(bad)
 		d.FetchItems()
 		if d.End(); d.Err() == nil {

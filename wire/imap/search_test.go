@@ -84,7 +84,7 @@ func TestSearchArgs(t *testing.T) {
 		{" (SEEN", "!expected a space"},
 		{" ()", "!expected an atom"},
 		{" SEEN)", "!expected a space"},
-		{" SEEN  ALL", "!expected an atom"},
+		{" SEEN  ALL", "SEEN ALL"},
 		{" SINCE 30-Feb-1994", "!date must look like"},
 		{" KEYWORD \\Seen", "!wants a keyword"},
 		{" OLDER 0", "!number must not be zero"},
