@@ -23,7 +23,7 @@ const (
 	defaultOpenPacks = 64        // descriptors
 	defaultRetire    = time.Minute
 	defaultGrace     = 24 * time.Hour
-	defaultKeep      = 2 << 30
+	defaultKeep      = 1 << 30
 	maxPutLimit      = 1 << 20 // the block table of a record is a fixed array
 	shards           = 256     // directories for files of their own
 )
@@ -35,7 +35,7 @@ type DirConfig struct {
 	OpenPacks int           // pack files kept open for reading [64]
 	Retire    time.Duration // how long a compacted pack can still be opened by its old refs [1 min]
 	Grace     time.Duration // a body younger than this may still wait for its row [24 h]
-	Keep      int64         // octets written last that stay in the kernel's page cache; negative: the kernel decides [2 GiB]
+	Keep      int64         // octets written last that stay in the kernel's page cache; negative: the kernel decides [1 GiB]
 	Flushed   bool          // somebody calls Flush before each commit that may refer to a staged body; false: Stage is Put
 	NoSync    bool          // tests only
 
@@ -107,6 +107,7 @@ func OpenDir(path string, cfg DirConfig) (*Dir, error) {
 	d.solid.Store(!punches)
 	d.handles.init(d, cfg.OpenPacks)
 	d.recycler.limit = cfg.Keep
+	d.recycler.adopt(d, nums)
 	d.packs.init(d, next)
 	return d, nil
 }

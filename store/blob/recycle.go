@@ -2,6 +2,7 @@ package blob
 
 import (
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -24,6 +25,19 @@ type recycler struct {
 type written struct {
 	path   string
 	octets int64
+}
+
+// adopt takes over what an earlier process wrote last and the kernel may still have.
+func (r *recycler) adopt(d *Dir, packs []uint64) {
+	for i := len(packs) - 1; i >= 0 && r.octets < r.limit; i-- {
+		fi, err := os.Stat(d.packPath(packs[i]))
+		if err != nil {
+			return
+		}
+		r.files = append(r.files, written{d.packPath(packs[i]), fi.Size()})
+		r.octets += fi.Size()
+	}
+	slices.Reverse(r.files)
 }
 
 // wrote tells of a file that is complete and synced.
