@@ -43,8 +43,6 @@ func (n *Node) observe() {
 	m.Counter("bahnpost_bodies_put_total", "Bodies written to packs.", nil, body(func(s blob.Stats) int64 { return s.Puts }))
 	m.Counter("bahnpost_bodies_syncs_total", "Syncs of packs; bodies put by syncs is the mean batch.", nil, body(func(s blob.Stats) int64 { return s.Flushes }))
 	m.Counter("bahnpost_bodies_lost_syncs_total", "Syncs of packs that failed: look at the disk.", nil, body(func(s blob.Stats) int64 { return s.Lost }))
-	m.Counter("bahnpost_bodies_reads_total", "Reads of bodies, while [store] body_cache is on.", map[string]string{"from": "cache"}, body(func(s blob.Stats) int64 { return s.Cached }))
-	m.Counter("bahnpost_bodies_reads_total", "Reads of bodies, while [store] body_cache is on.", map[string]string{"from": "disk"}, body(func(s blob.Stats) int64 { return s.Past }))
 	for _, x := range []struct {
 		name, help string
 		gauge      bool

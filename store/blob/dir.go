@@ -35,7 +35,7 @@ type DirConfig struct {
 	OpenPacks int           // pack files kept open for reading [64]
 	Retire    time.Duration // how long a compacted pack can still be opened by its old refs [1 min]
 	Grace     time.Duration // a body younger than this may still wait for its row [24 h]
-	Keep      int64         // octets written last that stay in the kernel's page cache; negative: the kernel decides [1 GiB]
+	Keep      int64         // octets written last that are left in the kernel's page cache; negative: the kernel decides [1 GiB]
 	Flushed   bool          // somebody calls Flush before each commit that may refer to a staged body; false: Stage is Put
 	NoSync    bool          // tests only
 
@@ -72,7 +72,6 @@ type Dir struct {
 	chores  sync.Mutex          // one Sweep or Compact at a time; taken before mu
 
 	recycler recycler
-	reads    reads
 
 	mu      sync.Mutex
 	closed  bool
@@ -303,14 +302,11 @@ type Stats struct {
 	Puts    int64 // bodies put or staged into packs
 	Flushes int64 // syncs they took: Puts/Flushes is the mean batch
 	Lost    int64 // syncs that failed: look at the disk
-	Cached  int64 // reads that the page cache answered; not counted if Keep is negative
-	Past    int64 // reads straight from the disk
 }
 
 // Stats returns the counters; cheap.
 func (d *Dir) Stats() Stats {
-	return Stats{Puts: d.packs.staged.Load(), Flushes: d.packs.flushes.Load(), Lost: d.packs.losses.Load(),
-		Cached: d.reads.cached.Load(), Past: d.reads.past.Load()}
+	return Stats{Puts: d.packs.staged.Load(), Flushes: d.packs.flushes.Load(), Lost: d.packs.losses.Load()}
 }
 
 // Close waits for running writes, also for open Writers. Readers stay usable.

@@ -174,18 +174,18 @@ func readFooter(f *os.File) (header, []byte, error) {
 }
 
 func (d *Dir) openFile(p place) (Reader, error) {
-	src, err := d.openSource(d.filePath(p.file), os.O_RDONLY)
+	f, err := os.Open(d.filePath(p.file))
 	if err != nil {
 		return nil, err
 	}
-	h, raw, err := readFooter(src.f)
+	h, raw, err := readFooter(f)
 	var table []uint32
 	if err == nil {
 		table, err = parseTable(raw, h)
 	}
 	if err != nil {
-		src.close()
+		f.Close()
 		return nil, err
 	}
-	return &blockReader{src: src, size: h.length, table: table, bufs: &d.handles.bufs, end: func() { src.close() }, held: -1}, nil
+	return &blockReader{f: f, size: h.length, table: table, bufs: &d.handles.bufs, end: func() { f.Close() }}, nil
 }

@@ -14,7 +14,7 @@ import (
 // handle is an open pack, shared by readers and the cache. It lives until the last user lets go,
 // also when the pack was removed meanwhile.
 type handle struct {
-	source
+	f    *os.File
 	pack uint64
 	hs   *handles
 	refs int // under hs.mu; the cache counts as one
@@ -28,13 +28,13 @@ type handles struct {
 	mu   sync.Mutex
 	open map[uint64]*list.Element // of *handle
 	lru  list.List                // front: used last
-	bufs sync.Pool                // *[]byte of scratchSize
+	bufs sync.Pool                // *[]byte of blockSize
 }
 
 func (hs *handles) init(d *Dir, limit int) {
 	hs.d, hs.max = d, limit
 	hs.open = make(map[uint64]*list.Element)
-	hs.bufs.New = func() any { b := newScratch(); return &b }
+	hs.bufs.New = func() any { b := make([]byte, blockSize); return &b }
 }
 
 // get opens a pack or finds it open.
@@ -48,19 +48,20 @@ func (hs *handles) get(pack uint64) (*handle, error) {
 		return h, nil
 	}
 	hs.mu.Unlock()
-	src, err := hs.d.openSource(hs.d.packPath(pack), os.O_RDWR)
+	f, err := os.OpenFile(hs.d.packPath(pack), os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
+	readExactly(f)
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	if e := hs.open[pack]; e != nil { // somebody was faster
-		src.close()
+		f.Close()
 		h := e.Value.(*handle)
 		h.refs++
 		return h, nil
 	}
-	h := &handle{source: src, pack: pack, hs: hs, refs: 2}
+	h := &handle{f: f, pack: pack, hs: hs, refs: 2}
 	hs.open[pack] = hs.lru.PushFront(h)
 	for hs.lru.Len() > hs.max {
 		hs.evict(hs.lru.Back())
@@ -77,7 +78,7 @@ func (hs *handles) evict(e *list.Element) {
 
 func (h *handle) drop() {
 	if h.refs--; h.refs == 0 {
-		h.close()
+		h.f.Close()
 	}
 }
 
@@ -137,11 +138,13 @@ func (d *Dir) openRecord(p place) (Reader, error) {
 	if p.length <= eagerSize {
 		n += p.length
 	}
+	if p.length > eagerSize {
+		willRead(h.f, p.off, bodyOffset(p.length)+min(p.length, blockSize))
+	}
 	b := make([]byte, n)
-	past, err := h.head(b, p, &d.handles.bufs)
-	if err != nil {
+	if _, err := h.f.ReadAt(b, p.off); err != nil {
 		h.release()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("beyond the end of pack %d: %w", p.pack, ErrCorrupt)
 		}
 		return nil, err
@@ -158,7 +161,6 @@ func (d *Dir) openRecord(p place) (Reader, error) {
 		table, err = parseTable(b[recHeader:bodyOffset(p.length)], hd)
 	}
 	if err != nil {
-		past.free(&d.handles.bufs)
 		h.release()
 		return nil, err
 	}
@@ -170,48 +172,8 @@ func (d *Dir) openRecord(p place) (Reader, error) {
 		}
 		return memReader(body), nil
 	}
-	r := &blockReader{src: h.source, base: p.off + bodyOffset(p.length), size: p.length, table: table,
-		bufs: &d.handles.bufs, end: h.release, held: -1}
-	if past.buf != nil {
-		if err := r.adopt(past.buf, past.body); err != nil {
-			r.Close()
-			return nil, err
-		}
-	}
-	return r, nil
-}
-
-// ahead is what a read past the page cache brought of a body besides its head.
-type ahead struct {
-	buf  *[]byte
-	body []byte // its first block
-}
-
-func (a ahead) free(bufs *sync.Pool) {
-	if a.buf != nil {
-		bufs.Put(a.buf)
-	}
-}
-
-// head fills b with the record's head, and its body if b has room for it. Where the disk had to be asked
-// for a larger body, the first block came along.
-func (h *handle) head(b []byte, p place, bufs *sync.Pool) (ahead, error) {
-	done, err := h.cached(b, p.off)
-	if done || err != nil {
-		return ahead{}, err
-	}
-	buf := bufs.Get().(*[]byte)
-	view, err := h.past(*buf, p.off, bodyOffset(p.length)+min(p.length, blockSize))
-	if err != nil {
-		bufs.Put(buf)
-		return ahead{}, err
-	}
-	copy(b, view)
-	if p.length <= eagerSize {
-		bufs.Put(buf)
-		return ahead{}, nil
-	}
-	return ahead{buf, view[bodyOffset(p.length):]}, nil
+	return &blockReader{f: h.f, base: p.off + bodyOffset(p.length), size: p.length, table: table,
+		bufs: &d.handles.bufs, end: h.release}, nil
 }
 
 // memReader is a body that is in memory and verified.
@@ -237,7 +199,7 @@ func (m memReader) ReadAt(p []byte, off int64) (int, error) {
 // single octet. The block that was cut last is kept, so that small sequential
 // reads cost one disk read a block.
 type blockReader struct {
-	src   source
+	f     *os.File
 	base  int64
 	size  int64
 	table []uint32
@@ -245,9 +207,8 @@ type blockReader struct {
 	end   func()
 
 	mu     sync.Mutex
-	buf    *[]byte // holds the kept block
-	kept   []byte
-	held   int // its number; -1: none
+	buf    *[]byte // the kept block
+	held   int     // its number
 	closed bool
 }
 
@@ -262,7 +223,7 @@ func (r *blockReader) Close() error {
 	r.closed = true
 	if r.buf != nil {
 		r.bufs.Put(r.buf)
-		r.buf, r.kept = nil, nil
+		r.buf = nil
 	}
 	r.end()
 	return nil
@@ -275,12 +236,12 @@ func (r *blockReader) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) && off < r.size {
 		i := int(off / blockSize)
 		start := int64(i) * blockSize
-		length := int(min(blockSize, r.size-start))
+		length := min(blockSize, r.size-start)
 		var m int
-		if off == start && len(p)-n >= length {
-			m, err = length, r.whole(p[n:n+length], i)
+		if off == start && int64(len(p)-n) >= length {
+			m, err = int(length), r.load(p[n:n+int(length)], i)
 		} else {
-			m, err = r.part(p[n:], i, int(off-start), length)
+			m, err = r.part(p[n:], i, int(off-start), int(length))
 		}
 		if err != nil {
 			return n, err
@@ -294,48 +255,18 @@ func (r *blockReader) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// whole reads block i into b, which has its length; without a copy if the page cache has it.
-func (r *blockReader) whole(b []byte, i int) error {
-	done, err := r.src.cached(b, r.base+int64(i)*blockSize)
-	if err == nil && done {
-		err = r.verify(b, i)
-	}
-	if done || err != nil {
-		clearIf(b, err)
-		return readError(err)
-	}
-	_, err = r.part(b, i, 0, len(b))
-	return err
-}
-
-// clearIf wipes what was not verified.
-func clearIf(b []byte, err error) {
-	if err != nil {
-		clear(b)
-	}
-}
-
-func (r *blockReader) verify(b []byte, i int) error {
-	if crc(b) != r.table[i] {
-		return fmt.Errorf("blob: block %d: %w", i, ErrCorrupt)
-	}
-	return nil
-}
-
-func readError(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("blob: body cut short: %w", ErrCorrupt)
-	}
-	return err
-}
-
-// adopt takes block 0, which was read with the head.
-func (r *blockReader) adopt(buf *[]byte, block []byte) error {
-	r.buf = buf
-	if err := r.verify(block, 0); err != nil {
+// load reads block i into b, which has its length.
+func (r *blockReader) load(b []byte, i int) error {
+	if _, err := r.f.ReadAt(b, r.base+int64(i)*blockSize); err != nil {
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("blob: body cut short: %w", ErrCorrupt)
+		}
 		return err
 	}
-	r.kept, r.held = block, 0
+	if crc(b) != r.table[i] {
+		clear(b)
+		return fmt.Errorf("blob: block %d: %w", i, ErrCorrupt)
+	}
 	return nil
 }
 
@@ -346,32 +277,16 @@ func (r *blockReader) part(p []byte, i, from, length int) (int, error) {
 	if r.closed {
 		return 0, fs.ErrClosed
 	}
-	if r.held != i {
-		if err := r.keep(i, length); err != nil {
-			return 0, readError(err)
-		}
-	}
-	return copy(p, r.kept[from:]), nil
-}
-
-// keep reads block i. mu is held.
-func (r *blockReader) keep(i, length int) error {
 	if r.buf == nil {
-		r.buf = r.bufs.Get().(*[]byte)
+		r.buf, r.held = r.bufs.Get().(*[]byte), -1
 	}
-	r.held = -1
-	off := r.base + int64(i)*blockSize
 	b := (*r.buf)[:length]
-	done, err := r.src.cached(b, off)
-	if err == nil && !done {
-		b, err = r.src.past(*r.buf, off, int64(length))
+	if r.held != i {
+		r.held = -1
+		if err := r.load(b, i); err != nil {
+			return 0, err
+		}
+		r.held = i
 	}
-	if err == nil {
-		err = r.verify(b, i)
-	}
-	if err != nil {
-		return err
-	}
-	r.kept, r.held = b, i
-	return nil
+	return copy(p, b[from:]), nil
 }

@@ -69,17 +69,12 @@ func punch(f *os.File, off, n int64) (ok bool, err error) {
 	return true, err
 }
 
-// openDirect opens a file for reads past the page cache.
-func openDirect(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
-}
+// readExactly turns reading ahead off: the records of a pack are of many
+// mailboxes, so what comes next is seldom asked for next.
+func readExactly(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) }
 
-// readCached fills b from the page cache; false: not all of it is there.
-func readCached(f *os.File, b []byte, off int64) bool {
-	bufs := [1][]byte{b}
-	n, err := unix.Preadv2(int(f.Fd()), bufs[:], off, unix.RWF_NOWAIT)
-	return err == nil && n == len(b)
-}
+// willRead has the disk begin with a range that is read soon, in one piece.
+func willRead(f *os.File, off, n int64) { unix.Fadvise(int(f.Fd()), off, n, unix.FADV_WILLNEED) }
 
 // dropPages asks the kernel to give up the clean pages of a file.
 func dropPages(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }

@@ -2,10 +2,7 @@
 
 package blob
 
-import (
-	"errors"
-	"os"
-)
+import "os"
 
 // punches says whether punch can work at all.
 const punches = false
@@ -25,9 +22,9 @@ func syncData(f *os.File) error { return f.Sync() }
 // punch does nothing here: the space comes back by compaction.
 func punch(*os.File, int64, int64) (ok bool, err error) { return false, nil }
 
-func openDirect(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+func readExactly(*os.File) {}
 
-func readCached(*os.File, []byte, int64) bool { return false }
+func willRead(*os.File, int64, int64) {}
 
 func dropPages(*os.File) {}
 

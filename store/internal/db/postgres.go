@@ -178,7 +178,7 @@ func (c *pgConn) snapshot(ctx context.Context, conn *Conn, fn func(*Conn) error)
 	}
 	if err = c.control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err == nil {
 		err = fn(conn)
-		c.ctx = nil // the end must run even when ctx is over
+		c.ctx = nil           // the end must run even when ctx is over
 		_ = c.end("ROLLBACK") // what was read stands; fit judges the connection
 	}
 	if err != nil && ctx.Err() != nil && (pgClass(err, sqlStateCancelled) || c.h.IsClosed()) {
