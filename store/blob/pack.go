@@ -44,6 +44,7 @@ type packer struct {
 	lostMu  sync.Mutex
 	lost    map[uint64]int64 // pack → everything from this offset on was lost
 	flushes atomic.Int64
+	usual   int64 // octets of a flush, a sliding mean; the flusher's
 }
 
 // pack is a pack being written.
@@ -58,7 +59,8 @@ type pack struct {
 
 const (
 	aheadBytes = 1 << 20   // zeros written ahead at once
-	aheadFlush = 128 << 10 // a flush of more than this does not want them
+	aheadFlush = 128 << 10 // flushes that are usually of more than this do not want them
+	usualOver  = 8         // flushes in the mean
 	zeroBytes  = 64 << 10
 )
 
@@ -210,9 +212,9 @@ func (p *packer) syncPack(k *pack, end int64) {
 		p.losses.Add(1)
 		return
 	}
-	batch := end - k.synced
+	p.usual += (end - k.synced - p.usual) / usualOver
 	k.synced = end
-	if batch <= aheadFlush {
+	if p.usual <= aheadFlush {
 		p.ahead(k)
 	}
 }
