@@ -7,13 +7,13 @@ import (
 )
 
 // The indexer works in short steps with pauses between them. While nobody else does anything it takes most of a
-// processor; while others do, a tenth of one. What others do is seen in the pauses, when the indexer
+// processor; while others do, a twentieth of one. What others do is seen in the pauses, when the indexer
 // does nothing itself: what CPU time the process uses then, and what is written.
 
 const (
 	stepTime    = 10 * time.Millisecond // work after which to pause at the next occasion
 	freeShare   = 4                     // work is so many times the pause while the machine is free
-	busyShare   = 9                     // the pause is so many times the work while it is not
+	busyShare   = 19                    // the pause is so many times the work while it is not
 	shortPause  = time.Millisecond
 	longPause   = 2 * time.Second
 	lookTime    = 100 * time.Millisecond // of pauses that are judged together: a collection or a checkpoint that we caused does not count as others' work
