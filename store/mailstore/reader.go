@@ -23,11 +23,10 @@ type Reader struct {
 	blob    blob.Reader
 	ref     blob.Ref // of blob
 	packed  bool     // body came from the pool
-	summary message.Stored
+	summary message.Stored // only if it was read by the page, for search
 }
 
-const sqlOpenMessage = `SELECT m.prefix, COALESCE(s.summary, m.summary), b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m
-	JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id WHERE m.id=?`
+const sqlOpenMessage = `SELECT m.prefix, b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m JOIN bodies b ON b.body_id=m.body_id WHERE m.id=?`
 
 // storedBody is a row of bodies.
 type storedBody struct {
@@ -44,7 +43,7 @@ func (s *Store) OpenMessage(ctx context.Context, a mail.AccountID, m MessageID) 
 	var b storedBody
 	found := false
 	err := s.db.View(ctx, func(c *db.Conn) (err error) {
-		found, err = c.Row(sqlOpenMessage, db.Int(messageKey(a, m))).Scan(&r.prefix, (*[]byte)(&r.summary), &b.codec, &b.size, &b.crc, &b.ref, &b.data)
+		found, err = c.Row(sqlOpenMessage, db.Int(messageKey(a, m))).Scan(&r.prefix, &b.codec, &b.size, &b.crc, &b.ref, &b.data)
 		return err
 	})
 	if err != nil {
@@ -136,11 +135,8 @@ func readError(err error) error {
 // Size is the whole size in octets.
 func (r *Reader) Size() int64 { return r.size }
 
-// Prefix is how many octets stand before the body as received; offsets of Summary parts count from there.
+// Prefix is how many octets stand before the body as received.
 func (r *Reader) Prefix() int { return len(r.prefix) }
-
-// Summary is the stored summary of the body.
-func (r *Reader) Summary() message.Stored { return r.summary }
 
 // ReadAt implements io.ReaderAt over prefix and body.
 func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
