@@ -21,8 +21,8 @@ type Reader struct {
 	size    int64  // prefix and body
 	body    []byte // all of it, if it is in memory
 	blob    blob.Reader
-	ref     blob.Ref // of blob
-	packed  bool     // body came from the pool
+	ref     blob.Ref       // of blob
+	packed  bool           // body came from the pool
 	summary message.Stored // only if it was read by the page, for search
 }
 
