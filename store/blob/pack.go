@@ -212,8 +212,12 @@ func (p *packer) syncPack(k *pack, end int64) {
 		p.losses.Add(1)
 		return
 	}
-	p.usual += (end - k.synced - p.usual) / usualOver
+	batch := end - k.synced
 	k.synced = end
+	if p.usual == 0 {
+		p.usual = batch
+	}
+	p.usual += (batch - p.usual) / usualOver
 	if p.usual <= aheadFlush {
 		p.ahead(k)
 	}

@@ -51,7 +51,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		"index row":      {sql("DELETE FROM msgidx WHERE uid=3"), "message 3 is in no mailbox"},
 		"body row":       {sql("DELETE FROM bodies WHERE rowid=(SELECT MAX(rowid) FROM bodies)"), "message has no body"},
 		"flipped octet":  {inPack(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "checksum"},
-		"truncated pack": {inPack(func(b []byte) []byte { return b[:len(b)/2] }), "beyond the end of pack"},
+		"truncated pack": {inPack(func(b []byte) []byte { return b[:len(b)/2] }), "stored message is damaged"},
 		"database page":  {inFile("mail.db", func(b []byte) []byte { copy(b[3*4096:], make([]byte, 4*4096)); return b }), "malformed"},
 		"domains":        {zeroed("directory_domains"), "FATAL: database: "},
 		"no database":    {inFile("mail.db", func(b []byte) []byte { return b[:0] }), "Bring it back from the backup"},
