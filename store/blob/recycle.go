@@ -9,7 +9,7 @@ import (
 // recycler lets the kernel forget bodies that were written long ago. Left to
 // itself, each body takes pages that nobody used before until memory is full;
 // in a virtual machine whose host takes free memory back, to fill such a page
-// costs thirty times the copy (docs/decisions/0006-recycled-pages.md). With the
+// costs four to six times as much (docs/decisions/0006-recycled-pages.md). With the
 // oldest pages given back the next bodies get those, which are warm.
 //
 // Only durable files are given; the pages that readers made are dropped with

@@ -263,9 +263,6 @@ func (b *Body) Size() int64 { return b.size }
 // SHA256 identifies the octets as received.
 func (b *Body) SHA256() [32]byte { return b.sha }
 
-// Summary is what was read from the message at arrival. Shared, read-only.
-func (b *Body) Summary() message.Stored { return b.summary }
-
 // WriteTo streams the octets as received.
 func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	if b.raw != nil {

@@ -16,13 +16,7 @@ import (
 // TestCheckFindsDamage: a whole store is clean, online and offline; each kind of damage to a copy of
 // it makes check end with status 1 and say what is wrong.
 func TestCheckFindsDamage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the binary; not in -short")
-	}
-	t.Parallel()
-	w := New(t)
-	anna := w.Account("anna", "secret")
-	w.Serve()
+	w, anna := serving(t)
 	c, err := DialLMTP(w.Addr("lmtp"))
 	if err != nil {
 		t.Fatal(err)

@@ -16,13 +16,7 @@ import (
 
 // TestColdMailbox: a mailbox that no cache holds is fetched whole, each body the right one, also after a fetch that broke off.
 func TestColdMailbox(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the binary; not in -short")
-	}
-	t.Parallel()
-	w := New(t)
-	anna := w.Account("anna", "secret")
-	w.Serve()
+	w, anna := serving(t)
 	c, err := DialLMTP(w.Addr("lmtp"))
 	if err != nil {
 		t.Fatal(err)

@@ -21,13 +21,7 @@ import (
 // TestAMailComesIn is docs/journeys/1-a-mail-comes-in.md: by SMTP (RFC 5321) into the mailbox, to the
 // client that idles (RFC 2177), into the log and the figures; and what intake refuses.
 func TestAMailComesIn(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the binary; not in -short")
-	}
-	t.Parallel()
-	w := New(t)
-	anna := w.Account("anna", "secret")
-	w.Serve()
+	w, anna := serving(t)
 	idler, err := DialIMAP(w.Addr("imap"), anna, "secret")
 	if err != nil {
 		t.Fatal(err)
@@ -140,13 +134,7 @@ func (w *Town) session(mechanism, user, password string) *IMAP {
 // TestAPersonOpensASession is docs/journeys/2-a-person-opens-a-session.md: TLS, SCRAM-SHA-256-PLUS,
 // SELECT, FETCH, IDLE, LOGOUT; and the goodbye of a node that drains.
 func TestAPersonOpensASession(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the binary; not in -short")
-	}
-	t.Parallel()
-	w := New(t)
-	anna := w.Account("anna", "secret")
-	w.Serve()
+	w, anna := serving(t)
 	lmtp, err := DialLMTP(w.Addr("lmtp"))
 	if err != nil {
 		t.Fatal(err)

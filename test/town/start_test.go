@@ -16,13 +16,7 @@ const secondStart = time.Second
 
 // TestSecondStart: the time is printed; the node's own share of it counts, as others use the machine.
 func TestSecondStart(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs the binary; not in -short")
-	}
-	t.Parallel()
-	w := New(t)
-	anna := w.Account("anna", "secret")
-	w.Serve()
+	w, anna := serving(t)
 	c, err := DialLMTP(w.Addr("lmtp"))
 	if err != nil {
 		t.Fatal(err)
