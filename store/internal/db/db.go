@@ -49,9 +49,6 @@ type Config struct {
 // DB is an open database. Safe for concurrent use.
 type DB struct{ core }
 
-// Step is one migration; steps are numbered from 1 by their place. Forward only.
-type Step string
-
 // Open opens or creates the database, sets the pragmas of storage.md §9.3 and
 // starts the writer. Close drains it.
 func Open(ctx context.Context, cfg Config) (*DB, error) { return open(ctx, cfg) }
@@ -88,7 +85,10 @@ func (d *DB) Update(ctx context.Context, fn func(*Tx) error, committed func()) e
 func (d *DB) View(ctx context.Context, fn func(*Conn) error) error { return d.view(ctx, fn) }
 
 // Tx is a Conn that may write. Valid only during fn.
-type Tx struct{ Conn }
+type Tx struct {
+	Conn
+	sent error // of the first Send that went wrong
+}
 
 // Shared reports whether other processes may write to the database, so that what fn knows from before may be out of date.
 func (tx *Tx) Shared() bool { return tx.pg != nil }

@@ -3,7 +3,46 @@ package db
 import (
 	"context"
 	"fmt"
+	"strings"
 )
+
+// Step is one migration, the text of one or more statements; steps are numbered
+// from 1 by their place. Forward only. A plain text is a step that a program of the
+// version before cannot work with; Expand and Contract make steps that nodes of
+// neighbouring versions can take one after another, Engines makes one that differs by engine.
+//
+// A change that nobody notices takes two versions: version n expands (new tables,
+// new columns with a default, which n-1 ignores) and stops to use what is old; n+1 contracts.
+type Step string
+
+// Expand marks a step that programs which know all steps but this one, and later ones like it, can work with.
+func Expand(s Step) Step { return expand + s }
+
+// Contract marks a step that takes away what the program before it no longer uses.
+// It is put off while a node that does not know the step before it is alive; programs must work without it.
+func Contract(s Step) Step { return contract + s }
+
+// Engines is a step with a text for each engine; either may be empty.
+func Engines(sqlite, postgres string) Step { return Step(engines + sqlite + engines + postgres) }
+
+const (
+	expand   = "\x00expand\x00"
+	contract = "\x00contract\x00"
+	engines  = "\x00"
+)
+
+// text is the step's SQL.
+func (s Step) text(postgres bool) string {
+	t := strings.TrimPrefix(strings.TrimPrefix(string(s), expand), contract)
+	if rest, ok := strings.CutPrefix(t, engines); ok {
+		lite, pg, _ := strings.Cut(rest, engines)
+		if postgres {
+			return pg
+		}
+		return lite
+	}
+	return t
+}
 
 const (
 	sqlVersions = `CREATE TABLE IF NOT EXISTS schema_versions(
@@ -33,7 +72,7 @@ func (s *core) migrate(ctx context.Context, component string, steps []Step) erro
 			return nil
 		}
 		for i, step := range steps[have:] {
-			if err := tx.script(string(step)); err != nil {
+			if err := tx.script(step.text(tx.pg != nil)); err != nil {
 				return fmt.Errorf("step %d: %w", have+i+1, err)
 			}
 		}

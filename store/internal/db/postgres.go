@@ -65,7 +65,7 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 		c, err := dial(ctx)
 		return &Conn{pg: c}, err
 	})
-	d.writer.start(cfg, &Tx{Conn{pg: c}})
+	d.writer.start(cfg, &Tx{Conn: Conn{pg: c}})
 	return d, nil
 }
 

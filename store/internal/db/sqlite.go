@@ -37,6 +37,7 @@ type core struct {
 	cfg    Config
 	writer writer
 	pool   pool
+	alone  alone
 
 	closeOnce sync.Once
 	closeErr  error
@@ -105,7 +106,7 @@ func (c Config) connect(ctx context.Context, write bool) (*Tx, error) {
 		h.Close()
 		return nil, err
 	}
-	return &Tx{Conn{conn: conn{h: h, stmts: make(map[string]*stmt)}}}, nil
+	return &Tx{Conn: Conn{conn: conn{h: h, stmts: make(map[string]*stmt)}}}, nil
 }
 
 // reader opens a reading connection.

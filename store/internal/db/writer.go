@@ -351,7 +351,11 @@ func (w *writer) call(fn func(*Tx) error) (err error) {
 			err = fmt.Errorf("db: panic in update: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return fn(w.tx)
+	w.tx.sent = nil
+	if err = fn(w.tx); err == nil {
+		err = w.tx.sent
+	}
+	return err
 }
 
 // finish commits what batch did and answers everyone in it.

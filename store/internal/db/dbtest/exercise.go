@@ -27,6 +27,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *db.DB) {
 		{"Cancelled", cancelled}, {"Order", order}, {"GroupCommit", groupCommit},
 		{"ReadYourWrites", readYourWrites}, {"Snapshot", snapshot}, {"ViewCannotWrite", viewCannotWrite},
 		{"ViewCancelled", viewCancelled}, {"NestedView", nestedView}, {"ViewPanic", viewPanic},
+		{"Sent", sent}, {"SentMiscounted", sentMiscounted}, {"UpdateFor", updateFor}, {"Hold", hold}, {"Beats", beats},
 		{"Closed", closed}, {"CloseDrains", closeDrains}, {"Constraint", constraint}, {"Integrity", integrity},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -644,6 +645,8 @@ func integrity(t *testing.T, d *db.DB) {
 }
 
 func migrate(t *testing.T, d *db.DB) {
+	must(t, d.Migrate(t.Context(), "engines", []db.Step{db.Expand(db.Engines(`CREATE TABLE lite(x INTEGER)`, `CREATE TABLE pg(x INTEGER)`)),
+		db.Engines(``, `DROP TABLE pg; CREATE TABLE lite(x INTEGER)`), db.Contract(`INSERT INTO lite VALUES(1)`)}))
 	one := []db.Step{`CREATE TABLE a(x INTEGER); INSERT INTO a VALUES(1);`}
 	two := append(one[:1:1], `ALTER TABLE a ADD COLUMN y INTEGER DEFAULT 7`, `INSERT INTO a(x) VALUES(2)`)
 	bad := append(two[:3:3], `CREATE TABLE b(x INTEGER)`, `nonsense`)
