@@ -14,6 +14,7 @@ import (
 
 	"bahnpost/mail"
 	"bahnpost/serve/admin"
+	"bahnpost/store"
 )
 
 // ConfigFile is the name of the configuration within a node's directory.
@@ -88,8 +89,11 @@ type MailConfig struct {
 	DeliveredToLoop bool   `toml:"delivered_to_loop"`
 }
 
-// StoreConfig tunes the mail store.
+// StoreConfig says where the mail store is, and tunes it.
 type StoreConfig struct {
+	Database       string   `toml:"database"`
+	PasswordFile   string   `toml:"database_password_file"`
+	Bodies         []string `toml:"bodies"`
 	DefaultQuota   Size     `toml:"default_quota"`
 	QuotaWarn      []int    `toml:"quota_warn"`
 	InlineMax      Size     `toml:"inline_max"`
@@ -244,6 +248,11 @@ func (c *Config) check(path string, b []byte) error {
 	}
 	if _, ok := logLevels[c.Log.Level]; !ok {
 		bad("log.level", fmt.Sprintf("%q is unknown; right is \"debug\", \"info\", \"warn\" or \"error\"", c.Log.Level))
+	}
+	if c.Store.Database != "" {
+		if _, err := store.ParseDatabase(c.Store.Database); err != nil {
+			bad("store.database", err.Error())
+		}
 	}
 	if c.Store.Compression != "auto" && c.Store.Compression != "off" {
 		bad("store.compression", fmt.Sprintf("%q is unknown; right is \"auto\" or \"off\"", c.Store.Compression))

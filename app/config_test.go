@@ -1,21 +1,19 @@
 package app
 
 import (
-	"bytes"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
-	"text/template"
 )
 
 func rendered(t *testing.T, v templateValues) []byte {
 	t.Helper()
-	var b bytes.Buffer
-	if err := template.Must(template.New("").Parse(configTemplate)).Execute(&b, v); err != nil {
+	b, err := render(v)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes()
+	return b
 }
 
 // What the file shows behind "#" must be what happens without it.

@@ -22,7 +22,7 @@ func defaults() Config {
 		Login: LoginConfig{SCRAM: "auto", CacheFor: Duration(5 * time.Minute), HashConcurrency: 0,
 			FailuresPerAccount: 10, FailuresPerIP: 100, FailureWindow: Duration(5 * time.Minute)},
 		Mail: MailConfig{MaxMessage: 150 << 20, MaxRecipients: 1000, DetailSeparator: "+", DetailToMailbox: true, OwnSenderOnly: true, DeliveredToLoop: true},
-		Store: StoreConfig{QuotaWarn: []int{80, 95}, InlineMax: 4096, Compression: "auto", ExpungeHistory: Duration(60 * 24 * time.Hour),
+		Store: StoreConfig{Bodies: []string{}, QuotaWarn: []int{80, 95}, InlineMax: 4096, Compression: "auto", ExpungeHistory: Duration(60 * 24 * time.Hour),
 			IndexMemory: 16 << 20, SearchMemory: 32 << 20, PageCache: 16 << 20, BodyCache: 1 << 30},
 		IMAP: IMAPConfig{IdleTimeout: Duration(30 * time.Minute), LoginTimeout: Duration(time.Minute)},
 		POP3: POP3Config{IdleTimeout: Duration(10 * time.Minute), UIDLFormat: "%v.%u"},

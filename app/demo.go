@@ -49,11 +49,11 @@ func PrepareDemo(ctx context.Context, dir string, portOffset int) (*Demo, error)
 	if _, err := os.Stat(filepath.Join(dir, ConfigFile)); err == nil {
 		return nil, fmt.Errorf("%s is a node, but not one that demo made to its end: run it with \"bahnpost serve %[1]s\", or remove it to start over", dir)
 	}
-	password, err := Init(ctx, dir, InitOptions{Domain: demoDomain, Hostname: "localhost", Loopback: true, PortOffset: portOffset}, "anna@"+demoDomain)
+	made, err := Init(ctx, dir, InitOptions{Domain: demoDomain, Hostname: "localhost", Loopback: true, PortOffset: portOffset}, "anna@"+demoDomain)
 	if err != nil {
 		return nil, err
 	}
-	d.Accounts = []DemoAccount{{"anna@" + demoDomain, password}, {"bert@" + demoDomain, NewPassword()}}
+	d.Accounts = []DemoAccount{{"anna@" + demoDomain, made.Password}, {"bert@" + demoDomain, NewPassword()}}
 	o, err := OpenOffline(ctx, dir, "", "")
 	if err != nil {
 		return nil, err

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
-	"bahnpost/mail"
 	"bahnpost/obs"
 	"bahnpost/serve/admin"
 	"bahnpost/store"
@@ -44,19 +42,33 @@ func keep(s Size) int64 {
 	return int64(s)
 }
 
-// openFloor opens the store below dir; only one process can.
-func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger) (*floor, error) {
+// openFloor opens the store of the node in dir, which only one process can. One that
+// nobody has founded is refused, unless found.
+func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger, found bool) (*floor, error) {
+	dsn, err := c.Store.dsn(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		if err := founded(dir, c); err != nil {
+			return nil, err
+		}
+	}
 	f := &floor{}
-	var err error
-	f.store, err = store.Open(ctx, store.Config{Dir: filepath.Join(dir, storeDir),
+	f.store, err = store.Open(ctx, store.Config{Dir: filepath.Join(dir, storeDir), Database: dsn, Bodies: c.Store.Bodies,
 		DB: store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{Keep: keep(c.Store.BodyCache)}})
 	if err != nil {
 		return nil, withDisk(dir, err)
 	}
+	if !found {
+		if err := f.cellFounded(ctx, c); err != nil {
+			return nil, errors.Join(err, f.store.Close())
+		}
+	}
 	f.directory, err = directory.New(ctx, f.store.DB, directory.Config{DetailSeparator: c.Mail.DetailSeparator})
 	if err == nil {
 		f.mailstore, err = mailstore.New(ctx, f.store.DB, f.store.Bodies, mailstore.Config{
-			InlineMax: int(c.Store.InlineMax), Compression: c.Store.Compression,
+			InlineMax: c.Store.inlineMax(), Compression: c.Store.Compression,
 			ExpungeHistory: c.Store.ExpungeHistory.D(), IndexMemory: int64(c.Store.IndexMemory),
 			SearchMemory: int64(c.Store.SearchMemory), Log: log,
 		})
@@ -90,39 +102,18 @@ type Offline struct {
 	f   *floor
 }
 
-// founded refuses a store that has lost its database: opening would make an
-// empty one, which answers for every address that it is unknown, for good.
-func founded(dir string) error {
-	path := filepath.Join(dir, storeDir, "mail.db")
-	fi, err := os.Stat(path)
-	if err == nil && fi.Size() > 0 {
-		return nil
-	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is not there or empty: is its file system mounted? Bring it back from the backup, with the bodies of the same instant; "+
-			"\"bahnpost init\" makes a new node in a new directory", path)
-	}
-	return err
-}
-
 // OpenOffline opens dir's store in this process.
 func OpenOffline(ctx context.Context, dir, version, commit string) (*Offline, error) {
-	if _, err := LoadConfig(dir); err != nil {
-		return nil, err
-	}
-	if err := founded(dir); err != nil {
-		return nil, err
-	}
-	return openOffline(ctx, dir, version, commit)
-}
-
-// openOffline is OpenOffline, and makes the store if there is none.
-func openOffline(ctx context.Context, dir, version, commit string) (*Offline, error) {
 	c, err := LoadConfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFloor(ctx, dir, c, slog.New(slog.DiscardHandler))
+	return openOffline(ctx, dir, c, version, commit, false)
+}
+
+// openOffline is OpenOffline; with found it makes the store if there is none.
+func openOffline(ctx context.Context, dir string, c *Config, version, commit string, found bool) (*Offline, error) {
+	f, err := openFloor(ctx, dir, c, slog.New(slog.DiscardHandler), found)
 	if err != nil {
 		return nil, err
 	}
@@ -137,42 +128,4 @@ func (o *Offline) Close() error { return o.f.close() }
 func adminConfig(f *floor, c *Config, log *slog.Logger, version, commit string) admin.Config {
 	return admin.Config{Directory: f.directory, Mailstore: f.mailstore, Log: log, Version: version, Commit: commit,
 		DefaultQuota: int64(c.Store.DefaultQuota), QuotaWarn: c.Store.QuotaWarn}
-}
-
-// FirstAccounts makes the domain and the administrator of a new node, and
-// lets postmaster's and abuse's mail reach the administrator (RFC 5321 §4.5.1, RFC 2142). It returns the password.
-func FirstAccounts(ctx context.Context, dir, domain, address string) (password string, err error) {
-	a, err := mail.ParseAddress(address)
-	if err != nil {
-		return "", err
-	}
-	o, err := openOffline(ctx, dir, "", "")
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, o.Close()) }()
-	d, err := mail.ParseDomain(domain)
-	if err != nil {
-		return "", err
-	}
-	if err := o.f.directory.AddDomain(ctx, d); err != nil {
-		return "", err
-	}
-	if a.Domain != d {
-		if err := o.f.directory.AddDomain(ctx, a.Domain); err != nil {
-			return "", err
-		}
-	}
-	password = NewPassword()
-	if _, err := o.API.Create(ctx, directory.Account{Address: a, Role: "admin", Name: "Administrator"}, password); err != nil {
-		return "", err
-	}
-	for _, l := range []string{"postmaster", "abuse"} {
-		if l != a.Local {
-			if err := o.f.directory.AddAlias(ctx, l+"@"+d, []mail.Address{a}); err != nil {
-				return "", err
-			}
-		}
-	}
-	return password, nil
 }

@@ -15,11 +15,11 @@ import (
 // handlers builds what serves each protocol, by its name in namedPort.
 func handlers(n *Node, c *Config, in *intake.Intake, version string) map[string]listen.Handler {
 	smtp := func(role smtpd.Role) listen.Handler {
-		return smtpd.New(smtpd.Config{Role: role, Hostname: c.Node.Hostname, MaxMessageSize: int64(c.Mail.MaxMessage),
+		return smtpd.New(smtpd.Config{Role: role, Hostname: c.Node.Hostname, MaxMessageSize: c.maxMessage(),
 			MaxRecipients: c.Mail.MaxRecipients, Log: n.log, Metrics: n.metrics}, in, n.gate)
 	}
 	imap := imapd.New(n.floor.mailstore, n.gate, imapd.Config{AutoLogout: c.IMAP.IdleTimeout.D(), PreAuthTimeout: c.IMAP.LoginTimeout.D(),
-		MaxMessage: int64(c.Mail.MaxMessage), Version: version, Hostname: c.Node.Hostname, Log: n.log,
+		MaxMessage: c.maxMessage(), Version: version, Hostname: c.Node.Hostname, Log: n.log,
 		Metrics: imapd.Metrics{Command: n.observeCommand("imap")}})
 	pop3 := pop3d.New(n.floor.mailstore, n.gate, pop3d.Config{IdleTimeout: c.POP3.IdleTimeout.D(), UIDLFormat: c.POP3.UIDLFormat,
 		AccountUIDLFormat: n.uidlFormat, Hostname: c.Node.Hostname, Log: n.log,

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	_ "embed"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -17,10 +18,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 	"time"
 
 	"bahnpost/mail"
+	"bahnpost/store"
 )
 
 //go:embed bahnpost.toml.tmpl
@@ -30,22 +33,33 @@ type templateValues struct {
 	Hostname   string
 	Loopback   bool
 	PortOffset int
+	Database   string
+	Bodies     []string
 }
 
 // InitOptions are the flags of "bahnpost init".
 type InitOptions struct {
-	Domain, Hostname string
+	Domain, Hostname string // Domain may be "" where a cell is joined
 	Loopback         bool
 	PortOffset       int
+	Database         string   // DSN of the cell's PostgreSQL [a cell of one node]
+	Bodies           []string // as [store] bodies
+}
+
+// Founding is what Init made.
+type Founding struct {
+	Admin, Password string   // of the first administrator; "" if a cell was joined
+	Domains         []string // of the cell that was joined
 }
 
 // Init makes dir a node: configuration, certificate, store, first domain and
-// administrator, whose password it returns. Everything that can be checked is
+// administrator, whose password it returns. Where the database holds a cell
+// already the node joins it. Everything that can be checked is
 // checked first; what can't be finished is taken away again, so that the next
 // try starts clean. A certificate that is there already stays.
-func Init(ctx context.Context, dir string, o InitOptions, admin string) (password string, err error) {
-	if _, err := mail.ParseAddress(admin); err != nil {
-		return "", fmt.Errorf("--admin %q: %w", admin, err)
+func Init(ctx context.Context, dir string, o InitOptions, admin string) (_ *Founding, err error) {
+	if _, err := mail.ParseAddress(admin); admin != "" && err != nil {
+		return nil, fmt.Errorf("--admin %q: %w", admin, err)
 	}
 	var made []string
 	for _, name := range []string{ConfigFile, "tls", storeDir} {
@@ -54,7 +68,7 @@ func Init(ctx context.Context, dir string, o InitOptions, admin string) (passwor
 		case errors.Is(err, fs.ErrNotExist):
 			made = append(made, path)
 		case err == nil && name == storeDir:
-			return "", fmt.Errorf("%s is already there; init starts only in a new directory", path)
+			return nil, fmt.Errorf("%s is already there; init starts only in a new directory", path)
 		}
 	}
 	defer func() {
@@ -65,7 +79,7 @@ func Init(ctx context.Context, dir string, o InitOptions, admin string) (passwor
 		}
 	}()
 	if err := WriteInit(dir, o); err != nil {
-		return "", withDisk(dir, err)
+		return nil, withDisk(dir, err)
 	}
 	return FirstAccounts(ctx, dir, o.Domain, admin)
 }
@@ -73,7 +87,7 @@ func Init(ctx context.Context, dir string, o InitOptions, admin string) (passwor
 // WriteInit writes dir/bahnpost.toml and a self-signed certificate, unless
 // there is one. A directory that already has a configuration is refused.
 func WriteInit(dir string, o InitOptions) error {
-	if _, err := mail.ParseDomain(o.Domain); err != nil {
+	if _, err := mail.ParseDomain(o.Domain); err != nil && (o.Domain != "" || o.Database == "") {
 		return fmt.Errorf("--domain %q: %w", o.Domain, err)
 	}
 	if _, err := mail.ParseDomain(o.Hostname); err != nil {
@@ -86,17 +100,34 @@ func WriteInit(dir string, o InitOptions) error {
 	if _, err := os.Stat(path); err == nil {
 		return fmt.Errorf("%s is already there; init starts only in a new directory", path)
 	}
-	var b bytes.Buffer
-	if err := template.Must(template.New(ConfigFile).Parse(configTemplate)).Execute(&b, templateValues{o.Hostname, o.Loopback, o.PortOffset}); err != nil {
+	b, err := render(templateValues{o.Hostname, o.Loopback, o.PortOffset, o.Database, o.Bodies})
+	if err != nil {
 		return err
 	}
-	if _, err := parseConfig(path, b.Bytes()); err != nil {
+	if _, err := parseConfig(path, b); err != nil {
 		return err
 	}
 	if err := writeSelfSigned(filepath.Join(dir, "tls"), o.Hostname, o.Loopback); err != nil {
 		return err
 	}
-	return writeDurable(path, b.Bytes(), 0o640)
+	if store.HoldsPassword(o.Database) {
+		return writeDurable(path, b, 0o600)
+	}
+	return writeDurable(path, b, 0o640)
+}
+
+// render fills the template; its strings are TOML's, which are JSON's.
+func render(v templateValues) ([]byte, error) {
+	var b bytes.Buffer
+	t := template.New(ConfigFile).Funcs(template.FuncMap{"quote": func(v any) (string, error) {
+		var q strings.Builder
+		enc := json.NewEncoder(&q)
+		enc.SetEscapeHTML(false)
+		err := enc.Encode(v)
+		return strings.TrimSpace(q.String()), err
+	}})
+	err := template.Must(t.Parse(configTemplate)).Execute(&b, v)
+	return b.Bytes(), err
 }
 
 // writeDurable writes a new file that a power cut does not leave empty.

@@ -38,11 +38,13 @@ func (n *Node) observe() {
 		return func() float64 { return f(n.floor.mailstore.Stats()) }
 	}
 	body := func(f func(blob.Stats) int64) func() float64 {
-		return func() float64 { return float64(f(n.floor.store.Bodies.Stats())) }
+		return func() float64 { s, _ := n.floor.store.BodyStats(); return float64(f(s)) }
 	}
-	m.Counter("bahnpost_bodies_put_total", "Bodies written to packs.", nil, body(func(s blob.Stats) int64 { return s.Puts }))
-	m.Counter("bahnpost_bodies_syncs_total", "Syncs of packs; bodies put by syncs is the mean batch.", nil, body(func(s blob.Stats) int64 { return s.Flushes }))
-	m.Counter("bahnpost_bodies_lost_syncs_total", "Syncs of packs that failed: look at the disk.", nil, body(func(s blob.Stats) int64 { return s.Lost }))
+	if _, here := n.floor.store.BodyStats(); here {
+		m.Counter("bahnpost_bodies_put_total", "Bodies written to packs.", nil, body(func(s blob.Stats) int64 { return s.Puts }))
+		m.Counter("bahnpost_bodies_syncs_total", "Syncs of packs; bodies put by syncs is the mean batch.", nil, body(func(s blob.Stats) int64 { return s.Flushes }))
+		m.Counter("bahnpost_bodies_lost_syncs_total", "Syncs of packs that failed: look at the disk.", nil, body(func(s blob.Stats) int64 { return s.Lost }))
+	}
 	for _, x := range []struct {
 		name, help string
 		gauge      bool

@@ -76,10 +76,7 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	if err := n.certs.load(dir, c.TLS); err != nil {
 		return nil, err
 	}
-	if err := founded(dir); err != nil {
-		return nil, err
-	}
-	if n.floor, err = openFloor(ctx, dir, c, n.log); err != nil {
+	if n.floor, err = openFloor(ctx, dir, c, n.log, false); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -13,7 +13,7 @@ import (
 	"bahnpost/store/internal/db"
 )
 
-// DBConfig chooses the SQL engine and its limits; Path is set by Open.
+// DBConfig has the limits of the SQL engine; Path, Postgres and BeforeCommit are set by Open.
 type DBConfig = db.Config
 
 // DB is the open database, so that app can pass it on without naming the package below.
@@ -24,20 +24,27 @@ type DBStats = db.Stats
 
 // Config says where the store is.
 type Config struct {
-	Dir  string         // holds mail.db, bodies/ and lock; created with mode 0700 if it is not there
+	Dir  string         // holds lock, and what is this node's alone: mail.db and bodies/ where nothing below says otherwise; created with mode 0700 if it is not there
 	DB   DBConfig       // zero value: the defaults
 	Blob blob.DirConfig // zero value: the defaults
+
+	// Database is the DSN of the cell's PostgreSQL, which any number of nodes share [SQLite in Dir]. It may hold a
+	// password, so it appears in no error; Place is its form for people.
+	Database string
+	// Bodies says where bodies live [Dir/bodies; with Database nowhere: each goes into its row, and none may be longer than RowMax].
+	Bodies []string
 }
 
 // Store is the open floor.
 type Store struct {
 	DB     *DB
-	Bodies *blob.Dir
+	Bodies blob.Store
+	dir    *blob.Dir // what Bodies is, if it is this machine's
 	lock   *os.File
 }
 
-// Open creates or opens the store in cfg.Dir. It ties the two together: bodies
-// staged with blob.Store.Stage are flushed before each commit. Another process that has it open
+// Open creates or opens the store. It ties rows and bodies together: bodies
+// staged with blob.Store.Stage are flushed before each commit. Another process that has cfg.Dir open
 // makes Open fail with an error that names its pid and wraps ErrLocked.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
@@ -52,8 +59,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("store: %s: %w", cfg.Dir, err)
 	}
 	cfg.DB.Path = filepath.Join(cfg.Dir, "mail.db")
-	cfg.Blob.Flushed = true
-	if s.Bodies, err = blob.OpenDir(filepath.Join(cfg.Dir, "bodies"), cfg.Blob); err != nil {
+	cfg.DB.Postgres = cfg.Database
+	if err := s.openBodies(cfg); err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	cfg.DB.BeforeCommit = s.Bodies.Flush
@@ -61,6 +68,29 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, s.Bodies.Close(), s.lock.Close())
 	}
 	return s, nil
+}
+
+// openBodies opens the place of the bodies.
+func (s *Store) openBodies(cfg Config) (err error) {
+	switch {
+	case len(cfg.Bodies) > 0:
+		return fmt.Errorf("store: %q: bodies can't be kept there by this version", cfg.Bodies[0])
+	case cfg.Database != "":
+		s.Bodies = inRows{}
+		return nil
+	}
+	cfg.Blob.Flushed = true
+	s.dir, err = blob.OpenDir(filepath.Join(cfg.Dir, "bodies"), cfg.Blob)
+	s.Bodies = s.dir
+	return err
+}
+
+// BodyStats are the counters of the bodies' place on this machine; false if they live elsewhere.
+func (s *Store) BodyStats() (blob.Stats, bool) {
+	if s.dir == nil {
+		return blob.Stats{}, false
+	}
+	return s.dir.Stats(), true
 }
 
 // Close ends running work: the rows, then the bodies they name, then the lock.

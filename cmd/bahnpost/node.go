@@ -17,31 +17,52 @@ import (
 )
 
 type initCmd struct {
-	Dir        string `arg:"" help:"The node's directory; is made."`
-	Domain     string `help:"First mail domain." required:"" placeholder:"DOMAIN"`
-	Hostname   string `help:"Full name of this machine [mx.DOMAIN]." placeholder:"NAME"`
-	Loopback   bool   `help:"Listen on 127.0.0.1 and ::1 only and allow plaintext login there."`
-	PortOffset int    `help:"Add N to every standard port." placeholder:"N"`
-	Admin      string `help:"Address of the first administrator [admin@DOMAIN]." placeholder:"ADDRESS"`
-	JSON       bool   `name:"json" help:"Print JSON."`
+	Dir        string   `arg:"" help:"The node's directory; is made."`
+	Domain     string   `help:"First mail domain; needed unless a cell is joined." placeholder:"DOMAIN"`
+	Hostname   string   `help:"Full name of this machine [mx.DOMAIN]." placeholder:"NAME"`
+	Loopback   bool     `help:"Listen on 127.0.0.1 and ::1 only and allow plaintext login there."`
+	PortOffset int      `help:"Add N to every standard port." placeholder:"N"`
+	Admin      string   `help:"Address of the first administrator [admin@DOMAIN]." placeholder:"ADDRESS"`
+	Store      string   `help:"PostgreSQL of the cell, like postgres://bahnpost@db1,db2/bahnpost; a cell that it holds already is joined." placeholder:"URL"`
+	Blobs      []string `help:"Where the cell's bodies live, like s3://bucket?endpoint=https://s3.example.org; twice: each in both." placeholder:"URL" sep:"none"`
+	JSON       bool     `name:"json" help:"Print JSON."`
+}
+
+// Validate is asked by the parser: what is wrong here is wrong usage.
+func (c *initCmd) Validate() error {
+	switch {
+	case c.Domain == "" && c.Store == "":
+		return errors.New("--domain is needed: the first mail domain; only with --store a cell can be joined")
+	case c.Hostname == "" && c.Domain == "":
+		return errors.New("--hostname is needed: the full name of this machine")
+	case len(c.Blobs) > 0 && c.Store == "":
+		return errors.New("--blobs needs --store: a node without a database of the cell's keeps bodies in its directory")
+	}
+	return nil
 }
 
 func (c *initCmd) Run() error {
 	if c.Hostname == "" {
 		c.Hostname = "mx." + c.Domain
 	}
-	if c.Admin == "" {
+	if c.Admin == "" && c.Domain != "" {
 		c.Admin = "admin@" + c.Domain
 	}
-	o := app.InitOptions{Domain: c.Domain, Hostname: c.Hostname, Loopback: c.Loopback, PortOffset: c.PortOffset}
-	password, err := app.Init(context.Background(), c.Dir, o, c.Admin)
-	if err != nil {
+	o := app.InitOptions{Domain: c.Domain, Hostname: c.Hostname, Loopback: c.Loopback, PortOffset: c.PortOffset, Database: c.Store, Bodies: c.Blobs}
+	made, err := app.Init(context.Background(), c.Dir, o, c.Admin)
+	switch {
+	case err != nil:
 		return err
+	case c.JSON && made.Password == "":
+		return printJSON(map[string]any{"dir": c.Dir, "joined": made.Domains})
+	case c.JSON:
+		return printJSON(map[string]string{"dir": c.Dir, "admin": made.Admin, "password": made.Password})
+	case made.Password == "":
+		fmt.Printf("wrote %s/%s\njoined the cell of %s\n", c.Dir, app.ConfigFile, strings.Join(made.Domains, ", "))
+	default:
+		fmt.Printf("wrote %s/%s\nadministrator: %s\npassword:      %s\n", c.Dir, app.ConfigFile, made.Admin, made.Password)
 	}
-	if c.JSON {
-		return printJSON(map[string]string{"dir": c.Dir, "admin": c.Admin, "password": password})
-	}
-	fmt.Printf("wrote %s/%s\nadministrator: %s\npassword:      %s\n\nstart it with: bahnpost serve %s\n", c.Dir, app.ConfigFile, c.Admin, password, c.Dir)
+	fmt.Printf("\nstart it with: bahnpost serve %s\n", c.Dir)
 	return nil
 }
 

@@ -67,10 +67,11 @@ func NewIn(t testing.TB, dir string) *Town {
 	if err := app.WriteInit(town.Dir, app.InitOptions{Domain: Domain, Hostname: "mx.example.org", Loopback: true, PortOffset: town.offset}); err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	if town.AdminPassword, err = app.FirstAccounts(context.Background(), town.Dir, Domain, town.Admin); err != nil {
+	made, err := app.FirstAccounts(context.Background(), town.Dir, Domain, town.Admin)
+	if err != nil {
 		t.Fatal(err)
 	}
+	town.AdminPassword = made.Password
 	return town
 }
 

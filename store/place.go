@@ -1,0 +1,102 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"bahnpost/store/internal/db"
+)
+
+// Place is a database as people may see it: without its password.
+type Place struct {
+	Hosts       []string // host:port, or the path of a socket
+	Name        string   // of the database
+	User        string
+	HasPassword bool // in the DSN, a password file or the environment
+	AnyHost     bool // the first host that answers is taken, whether it may be written to or not
+}
+
+// String implements fmt.Stringer.
+func (p Place) String() string {
+	return "PostgreSQL database " + p.Name + " on " + strings.Join(p.Hosts, ", ")
+}
+
+// errDSN is all that is said of a DSN that can't be read: more could show its password.
+var errDSN = errors.New(`is no address of a PostgreSQL database; right is for example "postgres://bahnpost@db1,db2,db3/bahnpost?target_session_attrs=read-write"`)
+
+// ParseDatabase reads a DSN (a postgres:// URL or "host=… dbname=…") as Open will. Its errors hold nothing of it.
+func ParseDatabase(dsn string) (Place, error) {
+	if !isURL(dsn) && !strings.Contains(dsn, "=") {
+		return Place{}, errDSN
+	}
+	c, err := pgconn.ParseConfig(dsn)
+	if err != nil {
+		return Place{}, errDSN
+	}
+	p := Place{Name: c.Database, User: c.User, HasPassword: c.Password != ""}
+	add := func(host string, port uint16) {
+		if !strings.HasPrefix(host, "/") {
+			host = net.JoinHostPort(host, strconv.Itoa(int(port)))
+		}
+		if !slices.Contains(p.Hosts, host) { // TLS and no TLS are two entries of one host
+			p.Hosts = append(p.Hosts, host)
+		}
+	}
+	add(c.Host, c.Port)
+	for _, f := range c.Fallbacks {
+		add(f.Host, f.Port)
+	}
+	p.AnyHost = len(p.Hosts) > 1 && c.ValidateConnect == nil
+	return p, nil
+}
+
+func isURL(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+}
+
+// HoldsPassword reports whether the DSN itself holds a password, so that who reads it knows it.
+func HoldsPassword(dsn string) bool {
+	if !isURL(dsn) {
+		return strings.Contains(dsn, "password")
+	}
+	rest := dsn[strings.Index(dsn, "://")+3:]
+	user, _, ok := strings.Cut(rest, "@")
+	return ok && strings.Contains(user, ":") || strings.Contains(rest, "password=")
+}
+
+// WithPassword returns the DSN with a password that was kept elsewhere.
+func WithPassword(dsn, password string) string {
+	if !isURL(dsn) {
+		return dsn + " password='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password) + "'"
+	}
+	var b strings.Builder
+	for i := range len(password) {
+		fmt.Fprintf(&b, "%%%02X", password[i])
+	}
+	sep := "?"
+	if strings.Contains(dsn, "?") {
+		sep = "&"
+	}
+	return dsn + sep + "password=" + b.String()
+}
+
+// sqlFounded asks PostgreSQL's catalogue, in the schema that the DSN names.
+const sqlFounded = `SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname=current_schema() AND tablename='directory_accounts'`
+
+// Founded reports whether somebody has made a cell in the database: one that
+// is empty answers for every address that it is unknown, for good. Of SQLite it knows nothing.
+func (s *Store) Founded(ctx context.Context) (bool, error) {
+	var n int
+	err := s.DB.View(ctx, func(c *db.Conn) error {
+		_, err := c.Row(sqlFounded).Scan(&n)
+		return err
+	})
+	return n > 0, err
+}

@@ -1,0 +1,52 @@
+package town
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"bahnpost/app"
+	"bahnpost/store/storetest"
+)
+
+// Cluster is a cell of many nodes on one PostgreSQL.
+type Cluster struct {
+	Database string // its DSN
+	Nodes    []*Town
+	t        testing.TB
+}
+
+// NewCluster founds a cell on a PostgreSQL of the test's own and makes n nodes of it, without starting them.
+func NewCluster(t testing.TB, n int) *Cluster {
+	t.Helper()
+	c := &Cluster{Database: storetest.Postgres(t), t: t}
+	for range n {
+		c.Join()
+	}
+	return c
+}
+
+// StartCluster makes a cell of n nodes and runs them in this process until the test ends.
+func StartCluster(t testing.TB, n int) *Cluster {
+	c := NewCluster(t, n)
+	for _, w := range c.Nodes {
+		w.Start()
+	}
+	return c
+}
+
+// Join makes one more node: the first founds the cell.
+func (c *Cluster) Join() *Town {
+	c.t.Helper()
+	w := &Town{Dir: filepath.Join(shortDir(c.t), "node"), Admin: "admin@" + Domain, offset: takeOffset(c.t), t: c.t}
+	o := app.InitOptions{Domain: Domain, Hostname: "mx.example.org", Loopback: true, PortOffset: w.offset, Database: c.Database}
+	made, err := app.Init(context.Background(), w.Dir, o, w.Admin)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if w.AdminPassword = made.Password; len(c.Nodes) > 0 {
+		w.AdminPassword = c.Nodes[0].AdminPassword
+	}
+	c.Nodes = append(c.Nodes, w)
+	return w
+}
