@@ -38,6 +38,9 @@ func (l *Local) Deliver(ctx context.Context, env *mail.Envelope, body home.Body,
 		d.account(ctx, accounts[0])
 		return d.receipts
 	}
+	if err := own.Spread(ctx, len(accounts)); err != nil {
+		return receiptsOf(env, err)
+	}
 	var wg sync.WaitGroup
 	for _, which := range accounts {
 		wg.Go(func() { d.account(ctx, which) })

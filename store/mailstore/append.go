@@ -15,11 +15,11 @@ import (
 const (
 	sqlInsertIndex = `INSERT INTO msgidx (account_id, mailbox_id, uid, msg_id, modseq, flags, size, idate, sdate, added, kw_more)
 		VALUES (?,?,?,?,?,?,?,?,?,?,?)`
-	sqlInsertMessage = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary)
-		VALUES (?,?,?,?,?,?,?,?,?)`
-	sqlInsertBody    = `INSERT INTO bodies (body_id, refs, codec, rawsize, crc, sha256, ref, data) VALUES (?,1,?,?,?,?,?,?)`
-	sqlInsertSummary = `INSERT INTO summaries (body_id, summary) VALUES (?,?)`
-	sqlRefBody       = `UPDATE bodies SET refs=refs+1 WHERE body_id=? AND refs>0`
+	sqlInsertMessage = `INSERT INTO messages (account_id, id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary)
+		VALUES (?,?,?,?,?,?,?,?,?,?)`
+	sqlInsertBody    = `INSERT INTO bodies (account_id, body_id, refs, codec, rawsize, crc, sha256, ref, data) VALUES (?,?,1,?,?,?,?,?,?)`
+	sqlInsertSummary = `INSERT INTO summaries (account_id, body_id, summary) VALUES (?,?,?)`
+	sqlRefBody       = `UPDATE bodies SET refs=refs+1 WHERE account_id=? AND body_id=? AND refs>0`
 	sqlRethread      = `UPDATE thread_ref SET thread_id=?4 WHERE account_id=?1 AND ref=?2 AND thread_id=?3`
 	sqlFindThread    = `SELECT thread_id FROM thread_ref WHERE account_id=? AND ref=?`
 	sqlDedup         = `SELECT mailbox_id, uid, msg_id, thread_id, modseq FROM dedup WHERE account_id=? AND token=? AND expires>?`
@@ -64,8 +64,8 @@ const maxImportModSeq = 1 << 60
 // maxUID is never given out: UIDNEXT must stay a UID.
 const maxUID = 1<<32 - 1
 
-const sqlSameBody = `SELECT x.msg_id, x.modseq, m.thread_id, b.sha256 FROM msgidx x JOIN messages m ON m.id=(?1<<32|x.msg_id)
-	JOIN bodies b ON b.body_id=m.body_id WHERE x.account_id=?1 AND x.mailbox_id=?2 AND x.uid=?3`
+const sqlSameBody = `SELECT x.msg_id, x.modseq, m.thread_id, b.sha256 FROM msgidx x JOIN messages m ON m.account_id=?4 AND m.id=(?1<<32|x.msg_id)
+	JOIN bodies b ON b.account_id=m.account_id AND b.body_id=m.body_id WHERE x.account_id=?1 AND x.mailbox_id=?2 AND x.uid=?3`
 
 // again is an import whose UID is taken: a no-op if it holds the same body.
 func (t *tx) again(b *mbox, m *ImportedMessage) (Appended, error) {
@@ -73,7 +73,7 @@ func (t *tx) again(b *mbox, m *ImportedMessage) (Appended, error) {
 	var mod ModSeq
 	var thread ThreadID
 	var sum []byte
-	found, err := t.c.Row(sqlSameBody, db.Int(t.a.id), db.Int(b.id), db.Int(m.UID)).Scan(&msg, &mod, &thread, &sum)
+	found, err := t.c.Row(sqlSameBody, db.Int(t.a.id), db.Int(b.id), db.Int(m.UID), t.scope()).Scan(&msg, &mod, &thread, &sum)
 	if err != nil {
 		return Appended{}, t.fail(err)
 	}
@@ -149,7 +149,7 @@ func (t *tx) writeMessage(b *mbox, r *row, more []KeywordID, thread ThreadID, bo
 	if len(prefix) == 0 {
 		prefix = nil
 	}
-	_, err := t.exec(sqlInsertMessage, db.Int(messageKey(a, MessageID(r.msg))), db.Int(b.id), db.Int(r.uid), db.Int(thread),
+	_, err := t.exec(sqlInsertMessage, t.scope(), db.Int(messageKey(a, MessageID(r.msg))), db.Int(b.id), db.Int(r.uid), db.Int(thread),
 		db.Int(body), db.Int(m.Order), db.Text(m.UIDL), db.Blob(prefix), db.Blob(noSummary))
 	return err
 }
@@ -201,31 +201,25 @@ func (t *tx) saved(d time.Time) uint32 {
 // errBodyLost: the disk refused the body's octets after they were staged. Nobody was told yes.
 var errBodyLost = errors.New("mailstore: body did not become durable")
 
-// storeBody refers to the body's row, or makes it: all recipients of one mail share it.
+// storeBody refers to the body's row, or makes it: all recipients of one mail that share a scope share it.
 func (t *tx) storeBody(b *Body) (int64, error) {
-	if id := b.row.Load(); id != 0 {
-		n, err := t.exec(sqlRefBody, db.Int(id))
+	if id := t.bodyRow(b); id != 0 {
+		n, err := t.exec(sqlRefBody, t.scope(), db.Int(id))
 		if err != nil || n == 1 {
 			return id, err
 		}
 	}
-	id := t.s.nextBody.Add(1)
 	if b.ref != "" {
-		if t.s.blobs.Lost(b.ref) {
-			return 0, t.fail(errBodyLost)
-		}
-		if b.row.Load() != 0 { // stored before and gone since: the reaper may have it on its list
-			if _, err := t.exec(`DELETE FROM gone_refs WHERE ref=?`, db.Text(string(b.ref))); err != nil {
-				return 0, err
-			}
+		if err := t.claimBlob(b); err != nil {
+			return 0, err
 		}
 	}
-	if _, err := t.exec(sqlInsertBody, db.Int(id), db.Int(b.codec), db.Int(b.size), db.Int(b.crc), db.Blob(b.sha[:]),
+	id := t.newBodyRow(b)
+	if _, err := t.exec(sqlInsertBody, t.scope(), db.Int(id), db.Int(b.codec), db.Int(b.size), db.Int(b.crc), db.Blob(b.sha[:]),
 		db.Text(string(b.ref)), db.Blob(b.inline)); err != nil {
 		return 0, err
 	}
-	b.row.Store(id)
-	_, err := t.exec(sqlInsertSummary, db.Int(id), db.Blob(b.summary))
+	_, err := t.exec(sqlInsertSummary, t.scope(), db.Int(id), db.Blob(b.summary))
 	return id, err
 }
 

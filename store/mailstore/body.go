@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"bahnpost/home"
 	"bahnpost/mail"
@@ -46,7 +47,8 @@ type Body struct {
 	summary []byte  // message.Stored, encoded once for all recipients
 
 	threadKeys []int64
-	row        atomic.Int64 // body_id of the last try to store it
+	row        atomic.Int64              // of the last try to store it, see bodyRow
+	stored     atomic.Pointer[time.Time] // when that was first tried, see claimBlob
 	released   atomic.Bool
 }
 
@@ -275,6 +277,27 @@ func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	}
 	defer r.Close()
 	return io.Copy(w, io.NewSectionReader(r, 0, b.size))
+}
+
+// maxInlineCopies is how many octets a mail may put into rows, all its recipients together, where each has a row of its own.
+const maxInlineCopies = 256 << 10
+
+// Spread says that the body is about to be stored in so many accounts. If each is to have a row of its own (scope.go) and
+// the octets are too many for that, they go to blob. To be called before the first Update that uses the body.
+func (b *Body) Spread(ctx context.Context, accounts int) error {
+	if !b.s.shared || b.ref != "" || len(b.inline)*accounts <= maxInlineCopies || b.row.Load() != 0 {
+		return nil
+	}
+	ref, err := b.s.blobs.Stage(ctx, b.inline)
+	if err != nil {
+		return spacious(err)
+	}
+	b.s.bodies.hold(ref)
+	if b.codec == zstdWhole {
+		b.s.bodies.press.give(b.inline)
+	}
+	b.ref, b.inline, b.crc = ref, nil, 0
+	return nil
 }
 
 // Release gives memory back; if no row refers to the body its space becomes garbage. Call once, after the last Update that uses it.

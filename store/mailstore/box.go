@@ -307,9 +307,9 @@ func expungedBetween(c *db.Conn, a mail.AccountID, m MailboxID, after, until Mod
 }
 
 const (
-	metaOf       = `SELECT m.id, m.thread_id, m.pop_order, m.uidl, LENGTH(m.prefix), COALESCE(s.summary, m.summary), m.origin, m.mailbox_id, m.uid FROM messages m LEFT JOIN summaries s ON s.body_id=m.body_id `
-	sqlMeta      = metaOf + `WHERE m.id=?`
-	sqlMetaRange = metaOf + `WHERE m.id BETWEEN ? AND ? ORDER BY m.id`
+	metaOf       = `SELECT m.id, m.thread_id, m.pop_order, m.uidl, LENGTH(m.prefix), COALESCE(s.summary, m.summary), m.origin, m.mailbox_id, m.uid FROM messages m LEFT JOIN summaries s ON s.account_id=m.account_id AND s.body_id=m.body_id `
+	sqlMeta      = metaOf + `WHERE m.account_id=? AND m.id=?`
+	sqlMetaRange = metaOf + `WHERE m.account_id=? AND m.id BETWEEN ? AND ? ORDER BY m.id`
 
 	metaStride = 256 // messages read under one snapshot: a slow client holds none
 	maxSparse  = 4   // a range is read through if it holds at most so many times the messages wanted
@@ -364,7 +364,7 @@ func (m *metaBatch) read(c *db.Conn, b *Box, rows []Row) error {
 		return nil
 	}
 	i := 0
-	for q, err := range c.Rows(sqlMetaRange, db.Int(messageKey(a, lo)), db.Int(messageKey(a, hi))) {
+	for q, err := range c.Rows(sqlMetaRange, b.s.scope(a), db.Int(messageKey(a, lo)), db.Int(messageKey(a, hi))) {
 		if err != nil {
 			return err
 		}
@@ -380,7 +380,7 @@ func (m *metaBatch) read(c *db.Conn, b *Box, rows []Row) error {
 }
 
 func (m *metaBatch) one(c *db.Conn, i int, b *Box, r Row) error {
-	for q, err := range c.Rows(sqlMeta, db.Int(messageKey(b.account, r.Message))) {
+	for q, err := range c.Rows(sqlMeta, b.s.scope(b.account), db.Int(messageKey(b.account, r.Message))) {
 		if err != nil {
 			return err
 		}

@@ -109,8 +109,8 @@ const (
 		FROM msgidx WHERE account_id=? AND mailbox_id=?`
 	sqlMismatch = `SELECT x.uid, m.id IS NULL, b.body_id IS NULL,
 		LENGTH(m.summary)=0 AND s.body_id IS NULL FROM msgidx x
-		LEFT JOIN messages m ON m.id=((x.account_id<<32)|x.msg_id) LEFT JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id
-		WHERE x.account_id=? AND x.mailbox_id=? AND (m.id IS NULL OR b.body_id IS NULL OR x.size<>b.rawsize+COALESCE(LENGTH(m.prefix),0) OR LENGTH(m.summary)=0 AND s.body_id IS NULL)`
+		LEFT JOIN messages m ON m.account_id=?3 AND m.id=((x.account_id<<32)|x.msg_id) LEFT JOIN bodies b ON b.account_id=m.account_id AND b.body_id=m.body_id
+		LEFT JOIN summaries s ON s.account_id=m.account_id AND s.body_id=m.body_id WHERE x.account_id=?1 AND x.mailbox_id=?2 AND (m.id IS NULL OR b.body_id IS NULL OR x.size<>b.rawsize+COALESCE(LENGTH(m.prefix),0) OR LENGTH(m.summary)=0 AND s.body_id IS NULL)`
 	sqlOrder    = `SELECT uid, added FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid`
 	sqlStranger = `SELECT COUNT(*) FROM msgidx x WHERE x.account_id=?1 AND NOT EXISTS
 		(SELECT 1 FROM mailboxes b WHERE b.account_id=?1 AND b.mailbox_id=x.mailbox_id)
@@ -200,7 +200,7 @@ func (c *checker) mailbox(q *db.Conn, a *acct, m *mbox, p Problem) error {
 	if uid >= int64(w.uidNext) || mod > int64(w.modseq) || msg >= int64(a.wrk.nextMsg) {
 		c.bad(p, "highest uid %d, modseq %d, message id %d; next uid %d, modseq %d, next message id %d", uid, mod, msg, w.uidNext, w.modseq, a.wrk.nextMsg)
 	}
-	for r, err := range q.Rows(sqlMismatch, db.Int(a.id), db.Int(m.id)) {
+	for r, err := range q.Rows(sqlMismatch, db.Int(a.id), db.Int(m.id), c.s.scope(a.id)) {
 		if err != nil {
 			return err
 		}
@@ -234,7 +234,7 @@ func (c *checker) mailbox(q *db.Conn, a *acct, m *mbox, p Problem) error {
 
 const (
 	// Nearly all messages are where they were put; only if one is not, the list of all is made.
-	sqlUnlisted = `SELECT m.id, m.mailbox_id, m.uid FROM messages m WHERE m.id BETWEEN ?1<<32 AND (?1<<32|4294967295) AND NOT EXISTS
+	sqlUnlisted = `SELECT m.id, m.mailbox_id, m.uid FROM messages m WHERE m.account_id=?2 AND m.id BETWEEN ?1<<32 AND (?1<<32|4294967295) AND NOT EXISTS
 		(SELECT 1 FROM msgidx x WHERE x.account_id=?1 AND x.mailbox_id=m.mailbox_id AND x.uid=m.uid AND x.msg_id=(m.id&4294967295))
 		AND (m.id&4294967295) NOT IN (SELECT msg_id FROM msgidx WHERE account_id=?1)`
 	sqlTwice = `SELECT msg_id, COUNT(*) FROM msgidx WHERE account_id=? GROUP BY msg_id HAVING COUNT(*)>1`
@@ -255,7 +255,7 @@ func (c *checker) unlisted(q *db.Conn, id mail.AccountID) error {
 			dead[m] = true
 		}
 	}
-	for r, err := range q.Rows(sqlUnlisted, db.Int(id)) {
+	for r, err := range q.Rows(sqlUnlisted, db.Int(id), c.s.scope(id)) {
 		if err != nil {
 			return err
 		}
@@ -274,9 +274,11 @@ func (c *checker) unlisted(q *db.Conn, id mail.AccountID) error {
 }
 
 const (
-	sqlMiscounted = `SELECT b.body_id, b.refs+COALESCE(c.refs, 0), COALESCE(n.uses, 0) FROM bodies b LEFT JOIN copied c ON c.body_id=b.body_id LEFT JOIN
-		(SELECT body_id, COUNT(*) AS uses FROM messages GROUP BY body_id) n ON n.body_id=b.body_id WHERE b.refs+COALESCE(c.refs, 0)<>COALESCE(n.uses, 0)`
-	sqlBodyless = `SELECT body_id FROM summaries UNION SELECT body_id FROM copied EXCEPT SELECT body_id FROM bodies`
+	sqlMiscounted = `SELECT b.account_id, b.body_id, b.refs+COALESCE(c.refs, 0), COALESCE(n.uses, 0) FROM bodies b
+		LEFT JOIN copied c ON c.account_id=b.account_id AND c.body_id=b.body_id LEFT JOIN
+		(SELECT account_id, body_id, COUNT(*) AS uses FROM messages GROUP BY account_id, body_id) n
+		ON n.account_id=b.account_id AND n.body_id=b.body_id WHERE b.refs+COALESCE(c.refs, 0)<>COALESCE(n.uses, 0)`
+	sqlBodyless = `SELECT account_id, body_id FROM summaries UNION SELECT account_id, body_id FROM copied EXCEPT SELECT account_id, body_id FROM bodies`
 )
 
 // refs checks that each body is counted as often as it is used, and that what hangs on a body went with it.
@@ -287,40 +289,64 @@ func (c *checker) refs() error {
 			if err != nil {
 				return err
 			}
-			c.bad(Problem{Fatal: r.Int(1) < r.Int(2)}, "body %d is counted %d times and used %d times", r.Int(0), r.Int(1), r.Int(2))
+			c.bad(Problem{Account: mail.AccountID(r.Int(0)), Fatal: r.Int(2) < r.Int(3)}, "body %d is counted %d times and used %d times", r.Int(1), r.Int(2), r.Int(3))
 		}
 		for r, err := range q.Rows(sqlBodyless) {
 			if err != nil {
 				return err
 			}
-			c.bad(Problem{}, "body %d is gone, its summary or its count of copies is not", r.Int(0))
+			c.bad(Problem{Account: mail.AccountID(r.Int(0))}, "body %d is gone, its summary or its count of copies is not", r.Int(1))
 		}
 		return nil
 	})
 }
+
+const (
+	sqlBodiesAfter = `SELECT body_id, sha256, codec, rawsize, crc, ref, data FROM bodies WHERE account_id=? AND body_id>? ORDER BY body_id LIMIT ?`
+	sqlNextScope   = `SELECT account_id FROM bodies WHERE account_id>? ORDER BY account_id LIMIT 1`
+)
 
 // checkPage is how many bodies are read under one snapshot.
 const checkPage = 64
 
 // checkedBody is a body to check.
 type checkedBody struct {
-	id  int64
-	sha []byte
-	b   storedBody
+	scope mail.AccountID
+	id    int64
+	sha   []byte
+	b     storedBody
 }
 
-// bodies checks that each body is there, and with CheckOptions.Bodies that it is what came in.
+// bodies checks that each body is there, and with CheckOptions.Bodies that it is what came in: scope by scope.
 func (c *checker) bodies() error {
+	for scope, more := mail.AccountID(0), true; more; {
+		err := c.bodiesOf(scope)
+		if err != nil || !c.s.shared {
+			return err
+		}
+		err = c.s.db.View(c.ctx, func(q *db.Conn) (err error) {
+			more, err = q.Row(sqlNextScope, db.Int(scope)).Scan(&scope)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bodiesOf checks the bodies of one scope.
+func (c *checker) bodiesOf(scope mail.AccountID) error {
 	var last int64
 	for {
 		var page []checkedBody
 		err := c.s.db.View(c.ctx, func(q *db.Conn) error {
 			page = nil
-			for r, err := range q.Rows(`SELECT body_id, sha256, codec, rawsize, crc, ref, data FROM bodies WHERE body_id>? ORDER BY body_id LIMIT ?`, db.Int(last), db.Int(checkPage)) {
+			for r, err := range q.Rows(sqlBodiesAfter, db.Int(scope), db.Int(last), db.Int(checkPage)) {
 				if err != nil {
 					return err
 				}
-				page = append(page, checkedBody{r.Int(0), r.Bytes(1), storedBody{codec(r.Int(2)), r.Int(3), uint32(r.Int(4)), blob.Ref(r.Text(5)), r.Bytes(6)}})
+				page = append(page, checkedBody{scope, r.Int(0), r.Bytes(1), storedBody{codec(r.Int(2)), r.Int(3), uint32(r.Int(4)), blob.Ref(r.Text(5)), r.Bytes(6)}})
 			}
 			return nil
 		})
@@ -366,7 +392,7 @@ func (c *checker) body(x *checkedBody) error {
 
 // Slow, but asked for damage only.
 const sqlWhose = `SELECT m.id>>32, COALESCE(x.mailbox_id, m.mailbox_id), COALESCE(x.uid, m.uid) FROM messages m
-	LEFT JOIN msgidx x ON x.account_id=m.id>>32 AND x.msg_id=(m.id&4294967295) WHERE m.body_id=? LIMIT 100`
+	LEFT JOIN msgidx x ON x.account_id=m.id>>32 AND x.msg_id=(m.id&4294967295) WHERE m.account_id=? AND m.body_id=? LIMIT 100`
 
 // judge makes a problem of an error for each message that has the body, unless it has left meanwhile or the check was stopped.
 func (c *checker) judge(x *checkedBody, err error) error {
@@ -377,10 +403,10 @@ func (c *checker) judge(x *checkedBody, err error) error {
 	var whose []Problem
 	viewErr := c.s.db.View(c.ctx, func(q *db.Conn) error {
 		whose = nil
-		if _, err := q.Row(`SELECT 1 FROM bodies WHERE body_id=? AND ref=?`, db.Int(x.id), db.Text(string(x.b.ref))).Scan(&there); err != nil || there == 0 {
+		if _, err := q.Row(`SELECT 1 FROM bodies WHERE account_id=? AND body_id=? AND ref=?`, db.Int(x.scope), db.Int(x.id), db.Text(string(x.b.ref))).Scan(&there); err != nil || there == 0 {
 			return err
 		}
-		for r, err := range q.Rows(sqlWhose, db.Int(x.id)) {
+		for r, err := range q.Rows(sqlWhose, db.Int(x.scope), db.Int(x.id)) {
 			if err != nil {
 				return err
 			}

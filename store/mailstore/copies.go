@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	sqlOrigin   = `SELECT origin FROM messages WHERE id=?`
-	sqlCopiesOf = `SELECT id FROM messages WHERE origin=? AND origin<>0`
+	sqlOrigin   = `SELECT origin FROM messages WHERE account_id=? AND id=?`
+	sqlCopiesOf = `SELECT id FROM messages WHERE account_id=? AND origin=? AND origin<>0`
 )
 
 // SameEmail returns all messages of the account whose Meta.Email is m: m itself unless it is a
@@ -21,14 +21,14 @@ func (b *Box) SameEmail(ctx context.Context, m MessageID) (same []MessageID, err
 	err = b.s.db.View(ctx, func(c *db.Conn) error {
 		same = same[:0]
 		var origin int64
-		found, err := c.Row(sqlOrigin, db.Int(key)).Scan(&origin)
+		found, err := c.Row(sqlOrigin, b.s.scope(b.account), db.Int(key)).Scan(&origin)
 		if err != nil {
 			return err
 		}
 		if found && origin == 0 {
 			same = append(same, m)
 		}
-		for q, err := range c.Rows(sqlCopiesOf, db.Int(key)) {
+		for q, err := range c.Rows(sqlCopiesOf, b.s.scope(b.account), db.Int(key)) {
 			if err != nil {
 				return err
 			}

@@ -18,15 +18,15 @@ const sqlScanRows = `SELECT uid, msg_id, modseq, flags, size, idate, sdate, kw_m
 	WHERE account_id=? AND mailbox_id=? AND uid BETWEEN ? AND ? ORDER BY uid`
 
 // A portion are the rows ?3..?4 of mailbox ?2; n numbers them from 0 on: by arithmetic if no UID is missing (dense), else
-// it takes a window. ?5 is the destination, ?6 its first new UID, ?7 and ?8 modseq and save date, ?9 the first new message id.
+// it takes a window. ?5 is the destination, ?6 its first new UID, ?7 and ?8 modseq and save date, ?9 the first new message id, ?10 the scope.
 //
 // A move leaves the message alone: its row says where it came to be, not where it is.
 const (
 	fromDense    = ` FROM (SELECT *, uid-?3 AS n FROM msgidx WHERE account_id=?1 AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4) x`
 	fromSparse   = ` FROM (SELECT *, ROW_NUMBER() OVER (ORDER BY uid)-1 AS n FROM msgidx WHERE account_id=?1 AND mailbox_id=?2 AND uid BETWEEN ?3 AND ?4) x`
-	copyMessages = `INSERT INTO messages (id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary, origin)
-		SELECT (?1<<32|?9)+x.n, ?5, ?6+x.n, thread_id, body_id, 0, '', prefix, summary, CASE origin WHEN 0 THEN messages.id ELSE origin END`
-	ofRows    = ` CROSS JOIN messages WHERE messages.id=(?1<<32|x.msg_id)`
+	copyMessages = `INSERT INTO messages (account_id, id, mailbox_id, uid, thread_id, body_id, pop_order, uidl, prefix, summary, origin)
+		SELECT ?10, (?1<<32|?9)+x.n, ?5, ?6+x.n, thread_id, body_id, 0, '', prefix, summary, CASE origin WHEN 0 THEN messages.id ELSE origin END`
+	ofRows    = ` CROSS JOIN messages WHERE messages.account_id=?10 AND messages.id=(?1<<32|x.msg_id)`
 	copyIndex = `INSERT INTO msgidx (account_id, mailbox_id, uid, msg_id, modseq, flags, size, idate, sdate, added, kw_more) SELECT ?1, ?5, `
 	copied    = `?6+x.n, ?9+x.n, ?7, flags, size, idate, ?8, ?7, kw_more`
 	moved     = `?6+x.n, msg_id, ?7, flags, size, idate, ?8, ?7, kw_more`
@@ -38,8 +38,11 @@ const (
 	sqlMoveIndexDense  = copyIndex + moved + fromDense
 	sqlMoveIndexSparse = copyIndex + moved + fromSparse
 
-	sqlCopyRefs = `INSERT INTO copied (body_id, refs) SELECT body_id, COUNT(*) FROM messages WHERE id BETWEEN ? AND ? GROUP BY body_id
-		ON CONFLICT (body_id) DO UPDATE SET refs=copied.refs+excluded.refs`
+	copyRefs = `INSERT INTO copied (account_id, body_id, refs) SELECT ?1, body_id, COUNT(*) FROM messages
+		WHERE account_id=?1 AND id BETWEEN ?2 AND ?3 GROUP BY body_id`
+	addRefs        = ` DO UPDATE SET refs=copied.refs+excluded.refs`
+	sqlCopyRefs    = copyRefs + ` ON CONFLICT (account_id, body_id)` + addRefs
+	sqliteCopyRefs = copyRefs + ` ON CONFLICT (body_id)` + addRefs // its key; all have one scope
 )
 
 // Copy copies messages with flags and dates into dst (RFC 9051 §6.4.7); all or none.
@@ -185,8 +188,12 @@ func (t *tx) place(from, to *mbox, rows []row, move bool) error {
 			sqls = []string{sqlMoveIndexDense}
 		}
 	}
-	for _, sql := range sqls {
-		if done, err := t.exec(sql, args...); err != nil {
+	for i, sql := range sqls {
+		with := args
+		if i == 0 && !move {
+			with = append(args, t.scope())
+		}
+		if done, err := t.exec(sql, with...); err != nil {
 			return err
 		} else if int(done) != n {
 			return t.fail(errTorn)
@@ -195,7 +202,11 @@ func (t *tx) place(from, to *mbox, rows []row, move bool) error {
 	if !move {
 		first := t.a.wrk.nextMsg
 		t.a.wrk.nextMsg += MessageID(n)
-		if _, err := t.exec(sqlCopyRefs, db.Int(messageKey(t.a.id, first)), db.Int(messageKey(t.a.id, t.a.wrk.nextMsg-1))); err != nil {
+		sql := sqliteCopyRefs
+		if t.s.shared {
+			sql = sqlCopyRefs
+		}
+		if _, err := t.exec(sql, t.scope(), db.Int(messageKey(t.a.id, first)), db.Int(messageKey(t.a.id, t.a.wrk.nextMsg-1))); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ type Imported struct {
 
 const (
 	sqlImported = `SELECT m.id, m.uid, m.uidl, m.pop_order FROM messages m CROSS JOIN msgidx x
-		WHERE m.mailbox_id=?1 AND m.id BETWEEN ?2 AND ?3 AND (m.uidl<>'' OR m.pop_order<>0) AND m.uid>?4
+		WHERE m.account_id=?6 AND m.mailbox_id=?1 AND m.id BETWEEN ?2 AND ?3 AND (m.uidl<>'' OR m.pop_order<>0) AND m.uid>?4
 		AND x.account_id=?2>>32 AND x.mailbox_id=?1 AND x.uid=m.uid ORDER BY m.id LIMIT ?5`
 
 	importedPage = 1000 // rows read under one snapshot
@@ -31,7 +31,7 @@ func (b *Box) Imported(ctx context.Context, after UID) iter.Seq2[Imported, error
 			var next int64
 			err := b.s.db.View(ctx, func(c *db.Conn) error {
 				page, next = page[:0], last
-				for r, err := range c.Rows(sqlImported, db.Int(b.id), db.Int(last), db.Int(messageKey(b.account, maxMessageID)), db.Int(after), db.Int(importedPage)) {
+				for r, err := range c.Rows(sqlImported, db.Int(b.id), db.Int(last), db.Int(messageKey(b.account, maxMessageID)), db.Int(after), db.Int(importedPage), b.s.scope(b.account)) {
 					if err != nil {
 						return err
 					}

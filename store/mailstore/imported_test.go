@@ -77,7 +77,7 @@ func (s *site) usesIndex(want string) {
 	var plan []string
 	if err := s.d.View(s.t.Context(), func(c *db.Conn) error {
 		plan = nil
-		for r, err := range c.Rows("EXPLAIN QUERY PLAN "+sqlImported, db.Int(1), db.Int(1), db.Int(9), db.Int(0), db.Int(10)) {
+		for r, err := range c.Rows("EXPLAIN QUERY PLAN "+sqlImported, db.Int(1), db.Int(1), db.Int(9), db.Int(0), db.Int(10), db.Int(0)) {
 			if err != nil {
 				return err
 			}

@@ -9,5 +9,5 @@ import (
 // The tests once more, on the second engine; but for those that break SQLite's file or look into it.
 func TestPostgres(t *testing.T) {
 	t.Parallel()
-	dbtest.Again(t, "TestStagedBodyLost|TestRowFaults|TestSpaceComesBack", "TestSearchCorpus|TestCopyPortions|TestConcurrentSessions")
+	dbtest.Again(t, "TestOlderStores|TestStagedBodyLost|TestRowFaults|TestSpaceComesBack", "TestSearchCorpus|TestCopyPortions|TestConcurrentSessions")
 }

@@ -26,7 +26,8 @@ type Reader struct {
 	summary message.Stored // only if it was read by the page, for search
 }
 
-const sqlOpenMessage = `SELECT m.prefix, b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m JOIN bodies b ON b.body_id=m.body_id WHERE m.id=?`
+const sqlOpenMessage = `SELECT m.prefix, b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m
+	JOIN bodies b ON b.account_id=m.account_id AND b.body_id=m.body_id WHERE m.account_id=? AND m.id=?`
 
 // storedBody is a row of bodies.
 type storedBody struct {
@@ -43,7 +44,7 @@ func (s *Store) OpenMessage(ctx context.Context, a mail.AccountID, m MessageID) 
 	var b storedBody
 	found := false
 	err := s.db.View(ctx, func(c *db.Conn) (err error) {
-		found, err = c.Row(sqlOpenMessage, db.Int(messageKey(a, m))).Scan(&r.prefix, &b.codec, &b.size, &b.crc, &b.ref, &b.data)
+		found, err = c.Row(sqlOpenMessage, s.scope(a), db.Int(messageKey(a, m))).Scan(&r.prefix, &b.codec, &b.size, &b.crc, &b.ref, &b.data)
 		return err
 	})
 	if err != nil {

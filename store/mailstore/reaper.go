@@ -109,19 +109,11 @@ func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
 }
 
 const (
-	sqlNextGone   = `SELECT account_id, modseq, part, mailbox_id, msgs FROM gone ORDER BY account_id, modseq, part LIMIT 1`
-	sqlEndGone    = `DELETE FROM gone WHERE account_id=? AND modseq=? AND part=?`
-	sqlDeadRows   = `SELECT uid, msg_id FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid LIMIT ?`
-	sqlDropRows   = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid<=?`
-	sqlDropMsg    = `DELETE FROM messages WHERE id=? RETURNING body_id`
-	sqlUncopy     = `UPDATE copied SET refs=refs-1 WHERE body_id=? RETURNING refs`
-	sqlEndCopied  = `DELETE FROM copied WHERE body_id=?`
-	sqlUnrefBody  = `UPDATE bodies SET refs=refs-1 WHERE body_id=? RETURNING refs, ref`
-	sqlDropBody   = `DELETE FROM bodies WHERE body_id=?`
-	sqlDropSum    = `DELETE FROM summaries WHERE body_id=?`
-	sqlGoneRef    = `INSERT INTO gone_refs (ref, at) VALUES (?,?) ON CONFLICT DO NOTHING`
-	sqlDueRefs    = `SELECT ref FROM gone_refs WHERE at<=? LIMIT ?`
-	sqlEndGoneRef = `DELETE FROM gone_refs WHERE ref=?`
+	sqlNextGone = `SELECT account_id, modseq, part, mailbox_id, msgs FROM gone ORDER BY account_id, modseq, part LIMIT 1`
+	sqlEndGone  = `DELETE FROM gone WHERE account_id=? AND modseq=? AND part=?`
+	sqlDeadRows = `SELECT uid, msg_id FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid LIMIT ?`
+	sqlDropRows = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid<=?`
+	sqlDropMsg  = `DELETE FROM messages WHERE account_id=? AND id=? RETURNING body_id`
 )
 
 // reap takes a portion of dead messages, of as many expunges as it takes, and says how many it was.
@@ -192,83 +184,20 @@ func deadRows(t *db.Tx, a mail.AccountID, box MailboxID) (msgs []MessageID, err 
 
 // reapMessages ends message rows, and body rows that nothing refers to any more.
 func (s *Store) reapMessages(t *db.Tx, a mail.AccountID, msgs []MessageID) error {
-	now := time.Now().Unix()
 	for _, m := range msgs {
 		var body int64
-		found, err := t.Row(sqlDropMsg, db.Int(messageKey(a, m))).Scan(&body)
+		found, err := t.Row(sqlDropMsg, s.scope(a), db.Int(messageKey(a, m))).Scan(&body)
 		if err != nil {
 			return err
 		}
 		if !found {
 			continue
 		}
-		if err := unref(t, body, now); err != nil {
+		if err := s.unref(t, s.scope(a), body); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// unref takes one use off a body: of those that COPY made first, and with the last one the body's rows go.
-func unref(t *db.Tx, body, now int64) error {
-	var refs int64
-	found, err := t.Row(sqlUncopy, db.Int(body)).Scan(&refs)
-	if err == nil && found && refs == 0 {
-		_, err = t.Exec(sqlEndCopied, db.Int(body))
-	}
-	if err != nil || found {
-		return err
-	}
-	var ref string
-	if found, err = t.Row(sqlUnrefBody, db.Int(body)).Scan(&refs, &ref); err != nil || !found || refs > 0 {
-		return err
-	}
-	for _, sql := range []string{sqlDropBody, sqlDropSum} {
-		if _, err := t.Exec(sql, db.Int(body)); err != nil {
-			return err
-		}
-	}
-	if ref != "" {
-		_, err = t.Exec(sqlGoneRef, db.Text(ref), db.Int(now))
-	}
-	return err
-}
-
-// deleteBlobs ends blobs whose last row is gone for longer than BlobGrace.
-func (s *Store) deleteBlobs(ctx context.Context) error {
-	for {
-		var refs []blob.Ref
-		err := s.db.View(ctx, func(c *db.Conn) error {
-			refs = nil
-			due := time.Now().Add(-s.cfg.BlobGrace).Unix()
-			for r, err := range c.Rows(sqlDueRefs, db.Int(due), db.Int(reapStep)) {
-				if err != nil {
-					return err
-				}
-				if ref := blob.Ref(r.Text(0)); !s.bodies.isHeld(ref) {
-					refs = append(refs, ref)
-				}
-			}
-			return nil
-		})
-		if err != nil || len(refs) == 0 {
-			return err
-		}
-		if err := s.blobs.Delete(ctx, refs...); err != nil {
-			return err
-		}
-		err = s.db.Update(ctx, func(t *db.Tx) error {
-			for _, ref := range refs {
-				if _, err := t.Exec(sqlEndGoneRef, db.Text(string(ref))); err != nil {
-					return err
-				}
-			}
-			return nil
-		}, nil)
-		if err != nil || len(refs) < reapStep {
-			return err
-		}
-	}
 }
 
 const (

@@ -9,14 +9,22 @@ import (
 	"bahnpost/store/internal/db"
 )
 
-// toStep3 makes the tables what step 4 of the schema found: summaries with the messages, all copies counted in bodies.
-var toStep3 = []string{
-	`UPDATE messages SET summary=(SELECT summary FROM summaries s WHERE s.body_id=messages.body_id)`,
-	`UPDATE bodies SET refs=bodies.refs+c.refs FROM copied c WHERE c.body_id=bodies.body_id`,
-	`DROP TABLE summaries`,
-	`DROP TABLE copied`,
-	`UPDATE schema_versions SET version=3 WHERE component='mailstore'`,
-}
+// Each makes the tables what a step of the schema found. toStep4: one scope, which nobody wrote down. toStep3:
+// summaries with the messages, all copies counted in bodies.
+var (
+	toStep4 = []string{
+		`ALTER TABLE messages DROP COLUMN account_id`, `ALTER TABLE bodies DROP COLUMN account_id`,
+		`ALTER TABLE summaries DROP COLUMN account_id`, `ALTER TABLE copied DROP COLUMN account_id`,
+		`ALTER TABLE gone_refs DROP COLUMN account_id`, `ALTER TABLE accounts DROP COLUMN shape`,
+		`UPDATE schema_versions SET version=4 WHERE component='mailstore'`,
+	}
+	toStep3 = append(slices.Clone(toStep4),
+		`UPDATE messages SET summary=(SELECT summary FROM summaries s WHERE s.body_id=messages.body_id)`,
+		`UPDATE bodies SET refs=bodies.refs+c.refs FROM copied c WHERE c.body_id=bodies.body_id`,
+		`DROP TABLE summaries`,
+		`DROP TABLE copied`,
+		`UPDATE schema_versions SET version=3 WHERE component='mailstore'`)
+)
 
 // metas are the Metas of a mailbox.
 func (s *site) metas(box MailboxID) (out []string) {
@@ -42,9 +50,15 @@ func (s *site) metas(box MailboxID) (out []string) {
 	return out
 }
 
-// Messages from before step 4 are read, copied and reaped like those after it, and both together.
-func TestSharedSummaries(t *testing.T) {
+// Messages from before a step are read, copied and reaped like those after it, and both together.
+func TestOlderStores(t *testing.T) {
 	t.Parallel()
+	for name, undo := range map[string][]string{"step 3": toStep3, "step 4": toStep4} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); olderStore(t, undo) })
+	}
+}
+
+func olderStore(t *testing.T, undo []string) {
 	s := newSite(t, Config{Compression: "off", InlineMax: 300, BlobGrace: -1})
 	tk := s.account(1, Quota{})
 	inbox, archive, trash := s.box(1, Inbox).ID, s.box(1, "Archive").ID, s.box(1, "Trash").ID
@@ -55,7 +69,7 @@ func TestSharedSummaries(t *testing.T) {
 	transfer(inbox, archive, false)
 	want, metas := s.contents(1, inbox), s.metas(inbox)
 	if err := s.d.Update(t.Context(), func(x *db.Tx) error {
-		for _, sql := range toStep3 {
+		for _, sql := range undo {
 			if _, err := x.Exec(sql); err != nil {
 				return fmt.Errorf("%s: %w", sql, err)
 			}

@@ -237,7 +237,7 @@ func (ix *indexer) merge(ctx context.Context, a mail.AccountID) error {
 
 const (
 	sqlIndexAccount = `SELECT next_msg-1 FROM accounts WHERE account_id=? AND removed=0`
-	sqlMessageIDs   = `SELECT id FROM messages WHERE id>? AND id<=? ORDER BY id LIMIT ?`
+	sqlMessageIDs   = `SELECT id FROM messages WHERE account_id=? AND id>? AND id<=? ORDER BY id LIMIT ?`
 )
 
 // batch indexes the next messages of a; more: there may be others.
@@ -294,7 +294,7 @@ func (ix *indexer) read(ctx context.Context, a mail.AccountID, after, last int64
 	n = min(n, indexPage)
 	err = ix.s.db.View(ctx, func(c *db.Conn) error {
 		ix.page.reset()
-		for r, err := range c.Rows(sqlReadMessages, db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(last))), db.Int(n)) {
+		for r, err := range c.Rows(sqlReadMessages, ix.s.scope(a), db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(last))), db.Int(n)) {
 			if err != nil {
 				return err
 			}
@@ -371,7 +371,7 @@ func (ix *indexer) alive(a mail.AccountID) fts.Live {
 			next = -1
 			err := ix.s.db.View(ctx, func(c *db.Conn) error {
 				n := 0
-				for r, err := range c.Rows(sqlMessageIDs, db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(to))), db.Int(page)) {
+				for r, err := range c.Rows(sqlMessageIDs, ix.s.scope(a), db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(to))), db.Int(page)) {
 					if err != nil {
 						return err
 					}
@@ -432,12 +432,12 @@ func (c *checker) search() error {
 	return nil
 }
 
-const sqlThreadOf = `SELECT thread_id FROM messages WHERE id=?`
+const sqlThreadOf = `SELECT thread_id FROM messages WHERE account_id=? AND id=?`
 
 // threadOf returns the thread of a message, 0 if it is gone.
 func (s *Store) threadOf(ctx context.Context, a mail.AccountID, m MessageID) (t ThreadID, err error) {
 	err = s.db.View(ctx, func(c *db.Conn) error {
-		_, err := c.Row(sqlThreadOf, db.Int(messageKey(a, m))).Scan(&t)
+		_, err := c.Row(sqlThreadOf, s.scope(a), db.Int(messageKey(a, m))).Scan(&t)
 		return err
 	})
 	return t, err

@@ -129,7 +129,7 @@ func (x *verifier) page(ctx context.Context, p *searchPlan, rows []Row, b *Box, 
 	err := x.s.db.View(ctx, func(c *db.Conn) error {
 		x.rows.reset()
 		for i := range rows {
-			for r, err := range c.Rows(sqlReadMessage, db.Int(messageKey(x.account, rows[i].Message))) {
+			for r, err := range c.Rows(sqlReadMessage, x.s.scope(x.account), db.Int(messageKey(x.account, rows[i].Message))) {
 				if err != nil {
 					return err
 				}
@@ -252,9 +252,9 @@ func (l *textLeaf) hasIn(t *foldedText, needle, text, whole []byte) bool {
 
 const (
 	readColumns = `SELECT m.id, m.prefix, COALESCE(s.summary, m.summary), b.codec, b.rawsize, b.crc, b.ref, b.data FROM messages m
-	JOIN bodies b ON b.body_id=m.body_id LEFT JOIN summaries s ON s.body_id=m.body_id`
-	sqlReadMessage  = readColumns + ` WHERE m.id=?`
-	sqlReadMessages = readColumns + ` WHERE m.id>? AND m.id<=? ORDER BY m.id LIMIT ?`
+	JOIN bodies b ON b.account_id=m.account_id AND b.body_id=m.body_id LEFT JOIN summaries s ON s.account_id=m.account_id AND s.body_id=m.body_id`
+	sqlReadMessage  = readColumns + ` WHERE m.account_id=? AND m.id=?`
+	sqlReadMessages = readColumns + ` WHERE m.account_id=? AND m.id>? AND m.id<=? ORDER BY m.id LIMIT ?`
 )
 
 // messageRows are messages read under one snapshot, in memory that is used again for the next ones.

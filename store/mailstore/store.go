@@ -17,7 +17,7 @@ import (
 
 // Config has a working zero value; the default is in brackets.
 type Config struct {
-	InlineMax       int           // stored octets kept in the row, larger go to blob [4096]
+	InlineMax       int           // stored octets kept in the row, larger go to blob [4096; 65536 where nodes share a database]
 	Compression     string        // "auto": zstd where it pays, "off" [auto]
 	ExpungeHistory  time.Duration // QRESYNC and Watch history [60 days]
 	IndexMemory     int64         // octets of unused mailbox indexes kept warm [16 MiB]
@@ -28,7 +28,7 @@ type Config struct {
 	TrimEvery    time.Duration // between two trims of history and deliveries' keys [1 h]
 	CompactEvery time.Duration // between two compactions of bodies [1 h]
 	SweepEvery   time.Duration // between two searches for bodies without a row [24 h]
-	BlobGrace    time.Duration // from a body's last row to its end: readers finish [1 min; negative: none]
+	BlobGrace    time.Duration // from a body's last row to its end: readers finish [1 min; 10 min where nodes share a database, as another may be delivering it; negative: none]
 	Log          *slog.Logger  // background work that failed [none]
 	IndexDelay   time.Duration // from a message's arrival until it is indexed: what comes together costs less [5 s]
 	SearchMemory int64         // octets of unpacked search index kept for the next searches [32 MiB]
@@ -37,12 +37,20 @@ type Config struct {
 
 const (
 	defaultInlineMax      = 4096
+	defaultBlobGrace      = time.Minute
+	sharedInlineMax       = 64 << 10 // up to there a row in PostgreSQL costs less than an object beside it
+	sharedBlobGrace       = 10 * time.Minute
 	defaultExpungeHistory = 60 * 24 * time.Hour
 	defaultIndexMemory    = 16 << 20
 )
 
-func (c Config) withDefaults() Config {
-	c.InlineMax = cmp.Or(c.InlineMax, defaultInlineMax)
+func (c Config) withDefaults(shared bool) Config {
+	inline, grace := defaultInlineMax, defaultBlobGrace
+	if shared {
+		inline, grace = sharedInlineMax, sharedBlobGrace
+	}
+	c.InlineMax = cmp.Or(c.InlineMax, inline)
+	c.BlobGrace = cmp.Or(c.BlobGrace, grace)
 	c.Compression = cmp.Or(c.Compression, "auto")
 	c.ExpungeHistory = cmp.Or(c.ExpungeHistory, defaultExpungeHistory)
 	c.IndexMemory = cmp.Or(c.IndexMemory, defaultIndexMemory)
@@ -51,7 +59,6 @@ func (c Config) withDefaults() Config {
 	c.TrimEvery = cmp.Or(c.TrimEvery, time.Hour)
 	c.CompactEvery = cmp.Or(c.CompactEvery, time.Hour)
 	c.SweepEvery = cmp.Or(c.SweepEvery, 24*time.Hour)
-	c.BlobGrace = cmp.Or(c.BlobGrace, time.Minute)
 	c.CacheRows = cmp.Or(c.CacheRows, maxCachedRows)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -77,9 +84,10 @@ type MailboxSpec struct {
 
 // Store is the mail store of one cell.
 type Store struct {
-	db    *db.DB
-	blobs blob.Store
-	cfg   Config
+	db     *db.DB
+	blobs  blob.Store
+	cfg    Config
+	shared bool // other nodes write to the database
 
 	serial   uint64 // of updates; writer's goroutine
 	nextBody atomic.Int64
@@ -96,7 +104,7 @@ type Store struct {
 
 // New migrates the schema and returns the store. Run must run beside it.
 func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, error) {
-	s := &Store{db: d, blobs: bodies, cfg: cfg.withDefaults()}
+	s := &Store{db: d, blobs: bodies, cfg: cfg.withDefaults(d.Shared()), shared: d.Shared()}
 	s.cache.init(s.cfg.CacheRows)
 	s.boxes.init(s.cfg.IndexMemory)
 	s.watchers.init()
@@ -107,15 +115,9 @@ func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, 
 	if err := d.Migrate(ctx, "mailstore", steps); err != nil {
 		return nil, err
 	}
-	var last int64
-	err := d.View(ctx, func(c *db.Conn) error {
-		_, err := c.Row(`SELECT COALESCE(MAX(body_id), 0) FROM bodies`).Scan(&last)
-		return err
-	})
-	if err != nil {
+	if err := s.countBodies(ctx); err != nil {
 		return nil, fmt.Errorf("mailstore: open: %w", err)
 	}
-	s.nextBody.Store(last)
 	return s, s.search.init(ctx, s)
 }
 

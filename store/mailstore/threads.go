@@ -75,16 +75,21 @@ func (s *Store) sweepThreads(ctx context.Context) error {
 }
 
 const (
-	sqlThreadsOf  = `SELECT id, thread_id FROM messages WHERE id>? AND id<=? ORDER BY id LIMIT ?`
+	sqlThreadsOf  = `SELECT id, thread_id FROM messages WHERE account_id=? AND id>? AND id<=? ORDER BY id LIMIT ?`
 	sqlThreadRefs = `SELECT ref, thread_id FROM thread_ref WHERE account_id=? AND ref>=? ORDER BY ref LIMIT ?`
 	sqlDropRef    = `DELETE FROM thread_ref WHERE account_id=? AND ref=?`
 )
 
 // liveThreads are the conversations of an account that have messages, up to a message.
 type liveThreads struct {
-	a    mail.AccountID
-	high int64    // key of the last message looked at
-	bits []uint64 // by thread; they are numbered without gaps
+	a     mail.AccountID
+	scope db.Value
+	high  int64    // key of the last message looked at
+	bits  []uint64 // by thread; they are numbered without gaps
+}
+
+func (s *Store) liveThreads(a mail.AccountID) *liveThreads {
+	return &liveThreads{a: a, scope: s.scope(a), high: messageKey(a, 0)}
 }
 
 func (l *liveThreads) has(t int64) bool {
@@ -93,7 +98,7 @@ func (l *liveThreads) has(t int64) bool {
 
 // more looks at up to a page of messages behind those seen, and says how many it were.
 func (l *liveThreads) more(c *db.Conn) (n int, err error) {
-	for r, err := range c.Rows(sqlThreadsOf, db.Int(l.high), db.Int(messageKey(l.a, maxMessageID)), db.Int(sweepThreadsPage)) {
+	for r, err := range c.Rows(sqlThreadsOf, l.scope, db.Int(l.high), db.Int(messageKey(l.a, maxMessageID)), db.Int(sweepThreadsPage)) {
 		if err != nil {
 			return n, err
 		}
@@ -110,7 +115,7 @@ func (l *liveThreads) more(c *db.Conn) (n int, err error) {
 
 // sweepThreadRefs deletes the rows of thread_ref whose conversation has no message.
 func (s *Store) sweepThreadRefs(ctx context.Context, a mail.AccountID) error {
-	live := &liveThreads{a: a, high: messageKey(a, 0)}
+	live := s.liveThreads(a)
 	for n := sweepThreadsPage; n == sweepThreadsPage; {
 		err := s.db.View(ctx, func(c *db.Conn) (err error) { n, err = live.more(c); return err })
 		if err != nil {

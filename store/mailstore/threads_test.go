@@ -83,7 +83,7 @@ func TestThreadRefsRevived(t *testing.T) {
 	s.append(tk, inbox, text(7), 0)
 	s.must(tk, func(x *Tx) error { _, err := x.Expunge(inbox, Range(1, 2), false); return err })
 	s.reapAll()
-	live := &liveThreads{a: 1, high: messageKey(1, 0)}
+	live := s.liveThreads(1)
 	if err := s.d.View(t.Context(), func(c *db.Conn) error { _, err := live.more(c); return err }); err != nil {
 		t.Fatal(err)
 	}

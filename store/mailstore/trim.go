@@ -203,7 +203,7 @@ func dropSome(sql string, a mail.AccountID) func(*db.Tx) (int, error) {
 
 func (s *Store) dropMessages(t *db.Tx, a mail.AccountID) (int, error) {
 	var msgs []MessageID
-	for r, err := range t.Rows(`SELECT id FROM messages WHERE id BETWEEN ? AND ? LIMIT ?`, db.Int(messageKey(a, 0)), db.Int(messageKey(a, maxMessageID)), db.Int(reapStep)) {
+	for r, err := range t.Rows(`SELECT id FROM messages WHERE account_id=? AND id BETWEEN ? AND ? LIMIT ?`, s.scope(a), db.Int(messageKey(a, 0)), db.Int(messageKey(a, maxMessageID)), db.Int(reapStep)) {
 		if err != nil {
 			return 0, err
 		}

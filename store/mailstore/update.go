@@ -40,6 +40,7 @@ type tx struct {
 	savedAcct  acctRow
 	after      acctRow
 	touched    []touched
+	stored     []storedAs // by this step, where bodies have an account's scope
 	events     []event    // for boxes, in order
 	log        []logEntry // for the change log
 	extra      []Change   // changes that are not about messages
