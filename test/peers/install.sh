@@ -8,6 +8,16 @@ missing=""
 for p in $want; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
 done
+# An S3 server (61 MB, a minute or two to build). It goes where "go install" puts things; the tests look there too.
+s3=github.com/versity/versitygw/cmd/versitygw@v1.8.0
+bin=$(go env GOPATH)/bin
+if ! command -v versitygw >/dev/null && [ ! -x "$bin/versitygw" ]; then
+	if [ "$(id -u)" = 0 ]; then
+		CGO_ENABLED=0 nice go install $s3 || echo "could not build versitygw: the tests of S3 will skip"
+	else
+		echo "not installed, the tests of S3 will skip: go install $s3"
+	fi
+fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	echo "not installed, their tests will skip:$missing"
