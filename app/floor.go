@@ -127,5 +127,5 @@ func (o *Offline) Close() error { return o.f.close() }
 
 func adminConfig(f *floor, c *Config, log *slog.Logger, version, commit string) admin.Config {
 	return admin.Config{Directory: f.directory, Mailstore: f.mailstore, Log: log, Version: version, Commit: commit,
-		DefaultQuota: int64(c.Store.DefaultQuota), QuotaWarn: c.Store.QuotaWarn}
+		DefaultQuota: int64(c.Store.DefaultQuota), QuotaWarn: c.Store.QuotaWarn, Nodes: f.nodes, Wish: f.store.DB.Wish}
 }

@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +44,7 @@ type Node struct {
 	admin     *admin.API
 	adminSock net.Listener
 	listening []Listening
+	pulse     *pulse
 	draining  atomic.Bool
 }
 
@@ -91,7 +91,10 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	if err := n.watchDirectory(ctx); err != nil {
 		return nil, err
 	}
-	n.log.Info("started", "version", o.Version, "commit", o.Commit, "hostname", c.Node.Hostname, "pid", os.Getpid())
+	if err := n.begin(ctx, o); err != nil {
+		return nil, err
+	}
+	n.log.Info("started", "version", o.Version, "commit", o.Commit, "hostname", c.Node.Hostname, "node", n.pulse.name, "pid", os.Getpid())
 	return n, nil
 }
 
@@ -119,7 +122,7 @@ func (n *Node) openDoors(ctx context.Context, o Options) error {
 	n.server = listen.New(listen.Config{TLS: n.certs.config(), MaxConns: c.Listen.MaxConns, MaxConnsPerIP: c.Listen.MaxConnsPerIP, MaxPerAccount: c.Listen.MaxPerAccount,
 		AllowPlaintext: c.Login.PlaintextOnLoopback, TrustedProxies: proxies, Log: n.log})
 	ac := adminConfig(f, c, n.log, o.Version, o.Commit)
-	ac.Sessions, ac.Kick, ac.Forget = n.server.Sessions, n.server.Kick, n.gate.Forget
+	ac.Sessions, ac.Kick, ac.Forget, ac.Wish = n.server.Sessions, n.server.Kick, n.gate.Forget, n.wish
 	n.admin = admin.New(ac)
 	if err := n.bind(handlers(n, c, in, o.Version)); err != nil {
 		return err
@@ -136,7 +139,7 @@ func (n *Node) bind(handlers map[string]listen.Handler) error {
 	for _, e := range c.Listen.endpoints() {
 		h := handlers[e.protocol]
 		addr, err := n.server.Listen(listen.Endpoint{Protocol: e.protocol, Addr: e.addr, Implicit: e.implicit, Proxy: len(c.Listen.ProxyFrom) > 0, Handler: h,
-			Late: strings.HasPrefix(e.protocol, "http"), TooMany: tooMany[e.protocol]})
+			Late: late(e.protocol), TooMany: tooMany[e.protocol]})
 		switch {
 		case err == nil:
 			bound[e.protocol] = true
@@ -214,6 +217,8 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	})
 	go tidy(back)
+	beats := make(chan struct{})
+	go func() { n.pulse.run(back); close(beats) }()
 	worked := make(chan error, 1)
 	go func() { worked <- n.floor.mailstore.Run(back) }()
 	err := g.Wait()
@@ -221,6 +226,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if e := <-worked; e != nil && !errors.Is(e, context.Canceled) {
 		err = errors.Join(err, e)
 	}
+	<-beats
 	err = errors.Join(err, n.floor.close())
 	n.log.Info("stopped", "err", err)
 	return err
@@ -229,6 +235,9 @@ func (n *Node) Run(ctx context.Context) error {
 // Close ends a node that never ran.
 func (n *Node) Close() error {
 	var errs []error
+	if n.pulse != nil {
+		n.pulse.bye(context.Background())
+	}
 	if n.adminSock != nil {
 		errs = append(errs, n.adminSock.Close())
 	}
@@ -240,7 +249,7 @@ func (n *Node) Close() error {
 
 // ready says whether the node can serve: not draining, and the store takes commits.
 func (n *Node) ready() error {
-	if n.draining.Load() {
+	if n.draining.Load() || n.pulse.drained.Load() {
 		return listen.ErrDraining
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

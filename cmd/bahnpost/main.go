@@ -26,6 +26,7 @@ type cli struct {
 	Account accountCmd `cmd:"" help:"Administer accounts."`
 	Domain  domainCmd  `cmd:"" help:"Administer domains."`
 	Alias   aliasCmd   `cmd:"" help:"Administer aliases."`
+	Node    nodeCmd    `cmd:"" help:"See the nodes of the cell, and take them out of service."`
 	Session sessionCmd `cmd:"" help:"See who is connected."`
 	Check   checkCmd   `cmd:"" help:"Verify every invariant of the store."`
 	Doctor  doctorCmd  `cmd:"" help:"Look at ports, certificate, clock, disk and limits."`

@@ -15,10 +15,13 @@
 //	GET    /v1/aliases                 POST {from,targets}    DELETE /v1/aliases/{from}
 //	GET    /v1/sessions
 //	POST   /v1/check?bodies=true       one JSON line a problem or progress out
+//	GET    /v1/nodes                   GET /v1/nodes/{name}
+//	POST   /v1/nodes/{name}/drain      POST /v1/nodes/{name}/undrain
 //	GET    /debug/pprof/…              Go's profiles
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -48,6 +51,9 @@ type Config struct {
 	Sessions func() []listen.SessionInfo
 	Kick     func(mail.AccountID) int // ends an account's sessions
 	Forget   func(mail.AccountID)     // drops its cached logins
+
+	Nodes func(context.Context) ([]Node, error)                   // of the cell; needed
+	Wish  func(_ context.Context, name string, what string) error // leaves a wish for one; needed
 }
 
 // API is the handler. Safe for concurrent use.
@@ -79,6 +85,10 @@ func New(cfg Config) *API {
 		"DELETE /v1/aliases/{from}":            a.removeAlias,
 		"GET /v1/sessions":                     a.sessions,
 		"POST /v1/check":                       a.check,
+		"GET /v1/nodes":                        a.nodes,
+		"GET /v1/nodes/{name}":                 a.node,
+		"POST /v1/nodes/{name}/drain":          a.wish("drain"),
+		"POST /v1/nodes/{name}/undrain":        a.wish(""),
 	} {
 		a.mux.HandleFunc(pattern, a.wrap(h))
 	}

@@ -113,7 +113,7 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Listen binds an endpoint now (errors name the address) and serves it when Run runs.
+// Listen binds an endpoint now (errors name the address) and serves it when Run runs; also when it runs already.
 func (s *Server) Listen(e Endpoint) (net.Addr, error) {
 	ln, err := Bind(e.Addr)
 	if err != nil {
@@ -157,7 +157,15 @@ func (s *Server) ListenOn(e Endpoint, ln net.Listener) error {
 	p.ln = ln
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closing {
+		return ErrDraining
+	}
+	if s.paused && !p.Late {
+		ln.Close()
+		p.down = true // until Resume
+	}
 	s.ports = append(s.ports, p)
+	s.begin(p)
 	return nil
 }
 

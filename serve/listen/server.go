@@ -36,13 +36,21 @@ type server struct {
 	wg     sync.WaitGroup // connections, but those of Late endpoints
 	late   sync.WaitGroup // connections of Late endpoints
 
-	mu     sync.Mutex
-	ports  []*port
-	guests []*port // of ServeConn
-	conns  map[*Conn]struct{}
-	perIP  map[netip.Addr]int32
-	ending bool // sessions are asked to end
-	ended  bool // Late ones too
+	loops     sync.WaitGroup // accept loops, but those of Late endpoints; Add under mu, not once closing
+	lateLoops sync.WaitGroup
+	pausing   sync.Mutex // one Pause or Resume at a time; taken before mu
+
+	mu      sync.Mutex
+	running context.Context // Run's; nil before
+	lateRun context.Context
+	closing bool // Run has begun to drain
+	paused  bool
+	ports   []*port
+	guests  []*port // of ServeConn
+	conns   map[*Conn]struct{}
+	perIP   map[netip.Addr]int32
+	ending  bool // sessions are asked to end
+	ended   bool // Late ones too
 
 	perAccount map[mail.AccountID]int32 // sessions that count towards MaxPerAccount
 }
@@ -50,8 +58,9 @@ type server struct {
 // port is a bound endpoint with its counters.
 type port struct {
 	Endpoint
-	ln  net.Listener
-	tls *tls.Config
+	ln   net.Listener // guarded by Server.mu once Run runs
+	down bool         // Pause closed ln; guarded by Server.mu
+	tls  *tls.Config
 
 	open, accepted, refused, crowded, tlsFailed, proxyFailed, panics atomic.Int64
 }
@@ -82,27 +91,38 @@ func (s *server) newPort(e Endpoint) (*port, error) {
 }
 
 func (s *server) run(ctx context.Context, grace time.Duration) error {
-	s.mu.Lock()
-	ports := s.ports
-	s.mu.Unlock()
-	var loops, late sync.WaitGroup
 	lateCtx, lateEnd := context.WithCancel(context.WithoutCancel(ctx))
 	defer lateEnd()
-	for _, p := range ports {
-		if p.Late {
-			late.Go(func() { s.accept(lateCtx, p) })
-		} else {
-			loops.Go(func() { s.accept(ctx, p) })
-		}
+	s.mu.Lock()
+	s.running, s.lateRun = ctx, lateCtx
+	for _, p := range s.ports {
+		s.begin(p)
 	}
+	s.mu.Unlock()
 	<-ctx.Done()
+	s.mu.Lock()
+	s.closing = true
+	ports := s.ports
+	s.mu.Unlock()
 	closePorts(ports, false)
-	loops.Wait()
+	s.loops.Wait()
 	err := s.drain(grace, false)
 	lateEnd()
 	closePorts(ports, true)
-	late.Wait()
+	s.lateLoops.Wait()
 	return errors.Join(err, s.drain(lastWords, true))
+}
+
+// begin accepts on a port, if Run runs. Called with mu held.
+func (s *server) begin(p *port) {
+	ln := p.ln
+	switch {
+	case s.running == nil || s.closing:
+	case p.Late:
+		s.lateLoops.Go(func() { s.accept(s.lateRun, p, ln) })
+	case !s.paused:
+		s.loops.Go(func() { s.accept(s.running, p, ln) })
+	}
 }
 
 func closePorts(ports []*port, late bool) {
@@ -166,10 +186,10 @@ func waitFor(gone <-chan struct{}, d time.Duration) bool {
 }
 
 // accept is the loop of one port.
-func (s *server) accept(ctx context.Context, p *port) {
+func (s *server) accept(ctx context.Context, p *port, ln net.Listener) {
 	var pause time.Duration
 	for {
-		nc, err := p.ln.Accept()
+		nc, err := ln.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 				return
@@ -300,7 +320,7 @@ func (s *server) register(c *Conn) bool {
 		s.perIP[c.site]++
 	}
 	s.conns[c] = struct{}{}
-	if s.ending && !p.Late || s.ended {
+	if (s.ending || s.paused) && !p.Late || s.ended {
 		c.end(ErrDraining)
 	}
 	return true
