@@ -87,11 +87,16 @@ func (d *DB) View(ctx context.Context, fn func(*Conn) error) error { return d.vi
 // Tx is a Conn that may write. Valid only during fn.
 type Tx struct {
 	Conn
-	sent error // of the first Send that went wrong
+	sent   error // of the first Send that went wrong
+	serial int64 // of the running transaction
 }
 
 // Shared reports whether other processes may write to the database, so that what fn knows from before may be out of date.
 func (tx *Tx) Shared() bool { return tx.pg != nil }
+
+// Serial numbers the transactions of this process: functions that run in one share it, and what one of them did the
+// next one finds. A new number means that the work of those before is durable, or lost.
+func (tx *Tx) Serial() int64 { return tx.serial }
 
 // Lock is Row, and keeps other nodes from changing that row until the
 // transaction ends. fn calls it before all else, once, and returns its error.

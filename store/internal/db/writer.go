@@ -294,6 +294,7 @@ func (w *writer) try(r *request) {
 			return
 		}
 		w.inTx, w.kept = true, 0
+		w.tx.serial++
 	}
 	shared := w.kept > 0
 	if shared {

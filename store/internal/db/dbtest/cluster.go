@@ -177,3 +177,30 @@ func beats(t *testing.T, d *db.DB) {
 		t.Errorf("%+v %v", list, err)
 	}
 }
+
+// Functions of one transaction share its number, others do not.
+func serials(t *testing.T, d *db.DB) {
+	var first, second, third int64
+	must(t, d.Update(t.Context(), func(tx *db.Tx) error { first = tx.Serial(); return put(1, 1)(tx) }, nil))
+	inside, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		must(t, d.Update(context.Background(), func(tx *db.Tx) error { close(inside); <-release; second = tx.Serial(); return put(2, 2)(tx) }, nil))
+	})
+	<-inside
+	queued := make(chan error, 1)
+	go func() {
+		queued <- d.Update(context.Background(), func(tx *db.Tx) error { third = tx.Serial(); return put(3, 3)(tx) }, nil)
+	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for d.Stats().Waiting == 0 {
+		<-tick.C
+	}
+	close(release)
+	wg.Wait()
+	must(t, <-queued)
+	if first == 0 || second == first || third != second {
+		t.Errorf("transactions %d, %d, %d: the last two are one", first, second, third)
+	}
+}
