@@ -75,7 +75,7 @@ func (d *DB) Migrate(ctx context.Context, component string, steps []Step) error 
 // panic in fn is such an error. An error that comes from the commit means: the
 // outcome is not known before the next start.
 func (d *DB) Update(ctx context.Context, fn func(*Tx) error, committed func()) error {
-	return d.update(ctx, fn, committed)
+	return d.update(ctx, 0, nil, fn, committed)
 }
 
 // View runs fn with a read-only connection and one snapshot, taken by the

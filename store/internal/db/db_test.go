@@ -39,7 +39,7 @@ func TestExercisePostgres(t *testing.T) {
 	})
 }
 
-func open(t *testing.T, cfg db.Config) *db.DB {
+func open(t testing.TB, cfg db.Config) *db.DB {
 	d, err := db.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

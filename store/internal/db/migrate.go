@@ -54,7 +54,7 @@ const (
 
 // migrate is DB.Migrate. A step may hold several statements.
 func (s *core) migrate(ctx context.Context, component string, steps []Step) error {
-	err := s.update(ctx, func(tx *Tx) error {
+	err := s.update(ctx, 0, nil, func(tx *Tx) error {
 		if err := tx.first(); err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), redial: dial, sync: !cfg.NoSync, unordered: cfg.Unordered}
+		c := &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), locks: make(map[string][2]string), redial: dial, sync: !cfg.NoSync, unordered: cfg.Unordered}
 		c.live.Store(h)
 		return c, nil
 	}
@@ -176,7 +176,7 @@ func (c *pgConn) snapshot(ctx context.Context, conn *Conn, fn func(*Conn) error)
 			c.spoilt = !stop() // a late interrupt must not hit the next View
 		}()
 	}
-	if err = c.control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err == nil {
+	if err = c.open("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err == nil {
 		err = fn(conn)
 		c.ctx = nil           // the end must run even when ctx is over
 		_ = c.end("ROLLBACK") // what was read stands; fit judges the connection
@@ -185,16 +185,4 @@ func (c *pgConn) snapshot(ctx context.Context, conn *Conn, fn func(*Conn) error)
 		err = fmt.Errorf("db: view: %w", ctx.Err())
 	}
 	return err
-}
-
-// lock is Tx.Lock.
-func (c *pgConn) lock(sql string, args []Value) *Row {
-	if !c.saved {
-		return c.row(sql+" FOR UPDATE", args)
-	}
-	r := c.row(sql+" FOR UPDATE SKIP LOCKED", args)
-	if r.err == nil && !r.found { // or there is none: the next try, with nothing held, will tell
-		r.err = errBusy
-	}
-	return r
 }

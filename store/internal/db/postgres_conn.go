@@ -1,7 +1,6 @@
 package db
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -35,17 +34,25 @@ type pgConn struct {
 	sync   bool            // commits must be durable
 
 	unordered bool // Config.Unordered
+	encodeErr error
 
-	ahead  int    // control statements sent and not answered
-	begin  string // BEGIN that is among them: nothing of the transaction has run
-	inTx   bool   // in a transaction, or BEGIN is on its way
-	saved  bool   // within a savepoint: the transaction holds the work of others
-	failed bool   // the transaction takes no more statements
-	wrote  bool   // the transaction has changed rows
-	marker marker // of the writer
+	queue   []queued
+	args    []Value   // of the queue
+	pending []pending // sent and not answered, in order
+	begin   string    // BEGIN that is in the queue: nothing of the transaction has run
+	inTx    bool      // in a transaction, or BEGIN is queued
+	failed  bool      // the transaction takes no more statements
+	wrote   bool      // the transaction has changed rows
+	marker  marker    // of the writer
+	member  member
+	locks   map[string][2]string // see locking
 
-	params  [][]byte
-	numbers []byte // encoded integers of params
+	out        []byte // to be sent
+	params     [][]byte
+	arena      []byte // encoded arguments
+	bindMsg    pgproto3.Bind
+	executeMsg pgproto3.Execute
+	syncMsg    pgproto3.Sync
 }
 
 // pgKey is what a prepared statement is known by. The kinds of the arguments
@@ -59,8 +66,10 @@ const maxPgParams = 32
 
 // pgStmt is a prepared statement.
 type pgStmt struct {
-	name   string
+	name   string // "" until the server was asked to prepare it
+	text   string // for the server
 	params int
+	kinds  []uint32 // types of the arguments as they were asked for
 	fields []uint32 // types of the columns
 	known  bool     // the server has prepared it
 }
@@ -86,10 +95,17 @@ type reply struct {
 	err  error
 }
 
-func (c *pgConn) send(m pgproto3.FrontendMessage) { c.h.Frontend().Send(m) }
+// send puts a message into the buffer.
+func (c *pgConn) send(m pgproto3.FrontendMessage) {
+	if out, err := m.Encode(c.out); err == nil {
+		c.out = out
+	} else {
+		c.encodeErr = cmp.Or(c.encodeErr, err)
+	}
+}
 
-// prepare returns the statement for sql, which it asks the server to prepare if it is new.
-func (c *pgConn) prepare(sql string, args []Value) (*pgStmt, error) {
+// lookup returns the statement for sql, which the server may not know yet.
+func (c *pgConn) lookup(sql string, args []Value) (*pgStmt, error) {
 	k := pgKey{sql: sql}
 	if len(args) > maxPgParams {
 		return nil, fmt.Errorf("db: %d arguments, at most %d are possible: %s", len(args), maxPgParams, sql)
@@ -103,18 +119,13 @@ func (c *pgConn) prepare(sql string, args []Value) (*pgStmt, error) {
 		if err != nil {
 			return nil, err
 		}
-		s = &pgStmt{params: params}
+		s = &pgStmt{text: text, params: params}
+		for i := range args {
+			s.kinds = append(s.kinds, oids[args[i].kind])
+		}
 		if len(args) == params {
 			c.evict()
-			c.names++
-			s.name = "s" + strconv.Itoa(c.names)
 			c.stmts[k] = s
-			types := make([]uint32, len(args))
-			for i := range args {
-				types[i] = oids[args[i].kind]
-			}
-			c.send(&pgproto3.Parse{Name: s.name, Query: text, ParameterOIDs: types})
-			c.send(&pgproto3.Describe{ObjectType: 'S', Name: s.name})
 		}
 	}
 	if len(args) != s.params {
@@ -123,31 +134,29 @@ func (c *pgConn) prepare(sql string, args []Value) (*pgStmt, error) {
 	return s, nil
 }
 
+// prepare returns the statement for sql, which it asks the server to prepare if it is new.
+func (c *pgConn) prepare(sql string, args []Value) (*pgStmt, error) {
+	s, err := c.lookup(sql, args)
+	if err == nil && s.name == "" {
+		c.names++
+		s.name = "s" + strconv.Itoa(c.names)
+		c.send(&pgproto3.Parse{Name: s.name, Query: s.text, ParameterOIDs: s.kinds})
+		c.send(&pgproto3.Describe{ObjectType: 'S', Name: s.name})
+	}
+	return s, err
+}
+
 func (c *pgConn) evict() {
 	if len(c.stmts) < maxStmts {
 		return
 	}
 	for k, s := range c.stmts {
-		c.send(&pgproto3.Close{ObjectType: 'S', Name: s.name})
+		if s.name != "" {
+			c.send(&pgproto3.Close{ObjectType: 'S', Name: s.name})
+		}
 		delete(c.stmts, k)
 		return
 	}
-}
-
-// start sends a statement, to be run up to max rows (0: all), and what waits before it.
-func (c *pgConn) start(sql string, args []Value, portal string, max int) (*pgStmt, error) {
-	if err := c.ready(); err != nil {
-		return nil, err
-	}
-	s, err := c.prepare(sql, args)
-	if err != nil {
-		return nil, err
-	}
-	c.send(&pgproto3.Bind{DestinationPortal: portal, PreparedStatement: s.name, ParameterFormatCodes: binaryFormat,
-		Parameters: c.encode(args), ResultFormatCodes: binaryFormat})
-	c.send(&pgproto3.Execute{Portal: portal, MaxRows: uint32(max)})
-	c.send(&pgproto3.Sync{})
-	return s, c.flush()
 }
 
 var binaryFormat = []int16{pgproto3.BinaryFormat}
@@ -165,22 +174,22 @@ func (c *pgConn) ready() error {
 	return nil
 }
 
-// encode puts the arguments into the form of the wire.
+// encode puts the arguments into the form of the wire; good until the next call.
 func (c *pgConn) encode(args []Value) [][]byte {
-	c.params = c.params[:0]
-	if c.numbers == nil {
-		c.numbers = make([]byte, 0, 8*maxPgParams)
-	}
-	c.numbers = c.numbers[:0]
+	c.params, c.arena = c.params[:0], c.arena[:0]
 	for i := range args {
 		var p []byte
+		n := len(c.arena)
 		switch v := &args[i]; v.kind {
 		case 1:
-			n := len(c.numbers)
-			c.numbers = binary.BigEndian.AppendUint64(c.numbers, uint64(v.i))
-			p = c.numbers[n:]
+			c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(v.i))
+			p = c.arena[n:]
 		case 2:
-			p = []byte(v.s)
+			c.arena = append(c.arena, v.s...)
+			p = c.arena[n:len(c.arena):len(c.arena)]
+			if p == nil {
+				p = []byte{}
+			}
 		case 3:
 			p = v.b
 		}
@@ -189,18 +198,28 @@ func (c *pgConn) encode(args []Value) [][]byte {
 	return c.params
 }
 
+// keepBuffer is how much of the buffer for sending is kept for the next time.
+const keepBuffer = 1 << 20
+
 // flush sends what is buffered. The write may block behind a large answer only
 // if the server has one to give, and each statement waits for its answer.
 func (c *pgConn) flush() error {
-	if err := c.h.Frontend().Flush(); err != nil {
+	err := c.encodeErr
+	if err == nil {
+		_, err = c.h.Conn().Write(c.out)
+	}
+	if c.out = c.out[:0]; cap(c.out) > keepBuffer {
+		c.out = nil
+	}
+	if err != nil {
 		c.drop()
 		return fmt.Errorf("db: %w", err)
 	}
 	return nil
 }
 
-// receive reads answers up to the server's ReadyForQuery. The rows go to rows, if it is not nil.
-func (c *pgConn) receive(s *pgStmt, rows *pgRows) (r reply) {
+// receive reads answers up to the server's ReadyForQuery.
+func (c *pgConn) receive() (r reply) {
 	for {
 		m, err := c.h.ReceiveMessage(context.Background())
 		if err != nil {
@@ -209,31 +228,40 @@ func (c *pgConn) receive(s *pgStmt, rows *pgRows) (r reply) {
 		}
 		switch m := m.(type) {
 		case *pgproto3.ReadyForQuery:
-			c.ahead, c.begin = 0, ""
+			c.pending = c.pending[:0]
 			c.inTx, c.failed = m.TxStatus != 'I', m.TxStatus == 'E'
 			c.wrote = c.wrote && c.inTx
+			if r.err != nil {
+				c.forgetUnknown()
+			}
 			return r
 		case *pgproto3.RowDescription:
-			s.describe(m)
+			c.asked().s.describe(m)
 		case *pgproto3.NoData:
-			s.known = true
+			c.asked().s.describe(nil)
 		case *pgproto3.DataRow:
-			if rows != nil {
+			if rows := c.asked().rows; rows != nil {
 				rows.add(m)
 			}
 		case *pgproto3.CommandComplete:
-			if c.ahead > 0 {
-				c.ahead--
-				continue
-			}
 			r.tag = string(m.CommandTag)
-			c.wrote = c.wrote || !bytes.HasPrefix(m.CommandTag, []byte("SELECT"))
+			r.err = cmp.Or(r.err, c.answered(m.CommandTag))
+		case *pgproto3.EmptyQueryResponse:
+			r.err = cmp.Or(r.err, c.answered(nil))
 		case *pgproto3.PortalSuspended:
 			r.more = true
 		case *pgproto3.ErrorResponse:
-			r.err = cmp.Or(r.err, error(pgconn.ErrorResponseToPgError(m)))
+			r.err = cmp.Or(r.err, c.blame(pgconn.ErrorResponseToPgError(m)))
 		}
 	}
+}
+
+// asked is the statement that the server answers.
+func (c *pgConn) asked() *pending {
+	if len(c.pending) == 0 {
+		return &pending{}
+	}
+	return &c.pending[0]
 }
 
 func (s *pgStmt) describe(m *pgproto3.RowDescription) {
@@ -241,54 +269,46 @@ func (s *pgStmt) describe(m *pgproto3.RowDescription) {
 		return
 	}
 	s.known = true
+	if m == nil {
+		return
+	}
 	for i := range m.Fields {
 		s.fields = append(s.fields, m.Fields[i].DataTypeOID)
 	}
 }
 
-// run sends a statement and reads its answer. If the connection turns out to be
-// lost at the first statement of a transaction (the server was restarted, another
-// is the primary now), a new one takes its place: whatever ran was not committed.
+// run sends a statement, after what is queued, and reads its answer.
 func (c *pgConn) run(sql string, args []Value, rows *pgRows, max int) reply {
-	begin := c.begin
-	r := c.once(sql, args, rows, max)
-	if r.err != nil && begin != "" && c.h.IsClosed() && c.again(begin) {
-		if rows != nil {
-			rows.reset()
-		}
-		return c.once(sql, args, rows, max)
-	}
-	return r
-}
-
-// again opens the transaction anew on a connection that has a chance.
-func (c *pgConn) again(begin string) bool {
-	if c.ctx != nil && c.ctx.Err() != nil {
-		return false
-	}
-	return c.reconnect() == nil && c.control(begin) == nil
-}
-
-func (c *pgConn) once(sql string, args []Value, rows *pgRows, max int) (r reply) {
-	s, err := c.start(sql, args, rows.name(), max)
-	if err != nil {
+	if err := c.ready(); err != nil {
 		return reply{err: err}
 	}
-	if rows != nil {
-		rows.s = s
+	if _, err := c.lookup(sql, args); err != nil {
+		return reply{err: err}
 	}
-	if r = c.receive(s, rows); r.err != nil {
-		c.forget(s)
-		r.err = fmt.Errorf("db: %w: %s", r.err, sql)
-	}
-	return r
+	c.guard(sql)
+	return c.whole(func() reply {
+		if err := c.sendQueue(); err != nil {
+			return reply{err: err}
+		}
+		s, err := c.prepare(sql, args)
+		if err != nil {
+			return reply{err: err}
+		}
+		c.bind(rows.name(), s, args)
+		c.execute(rows.name(), max)
+		c.pending = append(c.pending, pending{s: s, rows: rows, want: AnyCount, sql: sql, own: true})
+		if rows != nil {
+			rows.reset()
+			rows.s = s
+		}
+		return c.exchange()
+	})
 }
 
-// forget drops a statement that failed: either the server has not prepared it,
-// or its plan may be the fault (a table that a newer program has altered).
+// forget drops a statement that failed: its plan may be the fault (a table that a newer program has altered).
 func (c *pgConn) forget(s *pgStmt) {
 	for k, x := range c.stmts {
-		if x == s {
+		if s != nil && x == s {
 			delete(c.stmts, k)
 			if s.known && !c.h.IsClosed() {
 				c.send(&pgproto3.Close{ObjectType: 'S', Name: s.name})
@@ -298,36 +318,36 @@ func (c *pgConn) forget(s *pgStmt) {
 	}
 }
 
-// exec is Conn.Exec.
-func (c *pgConn) exec(sql string, args []Value) (changed int64, err error) {
-	switch word, _, _ := strings.Cut(sql, " "); word {
-	case "BEGIN":
-		return 0, c.control("BEGIN")
-	case "SAVEPOINT", "RELEASE":
-		c.saved = word == "SAVEPOINT"
-		return 0, c.control(sql)
-	case "COMMIT", "ROLLBACK":
-		c.saved = false
-		return 0, c.end(sql)
+// forgetUnknown drops the statements that the server has not come to prepare.
+func (c *pgConn) forgetUnknown() {
+	for k, s := range c.stmts {
+		if s.name != "" && !s.known {
+			delete(c.stmts, k)
+		}
 	}
-	r := c.run(sql, args, nil, 0)
-	if r.err != nil {
-		return 0, r.err
-	}
-	switch verb, count, _ := strings.Cut(r.tag, " "); verb {
-	case "INSERT":
-		_, count, _ = strings.Cut(count, " ") // after the oid that no table has any more
-		return strconv.ParseInt(count, 10, 64)
-	case "UPDATE", "DELETE":
-		return strconv.ParseInt(count, 10, 64)
-	}
-	return 0, nil
 }
 
-// control sends a statement that opens a transaction or works within one, together with the next that waits for an answer.
-func (c *pgConn) control(sql string) error {
-	begins := strings.HasPrefix(sql, "BEGIN")
-	if begins && c.h.IsClosed() {
+// exec is Conn.Exec.
+func (c *pgConn) exec(sql string, args []Value) (changed int64, err error) {
+	switch {
+	case strings.HasPrefix(sql, "BEGIN"):
+		return 0, c.open("BEGIN")
+	case sql == "COMMIT" || sql == "ROLLBACK":
+		return 0, c.end(sql)
+	case isControl(sql):
+		return 0, errors.New("db: not within a transaction: " + sql)
+	}
+	c.outdate(sql)
+	r := c.run(sql, args, nil, 0)
+	if r.err != nil || strings.HasPrefix(r.tag, "SELECT") {
+		return 0, r.err
+	}
+	return affected([]byte(r.tag)), nil
+}
+
+// open begins a transaction with the next statement that waits for an answer.
+func (c *pgConn) open(begin string) error {
+	if c.h.IsClosed() {
 		if err := c.reconnect(); err != nil {
 			return err
 		}
@@ -335,12 +355,10 @@ func (c *pgConn) control(sql string) error {
 	if err := c.ready(); err != nil {
 		return err
 	}
-	if begins {
-		c.begin = sql
-	}
-	c.immediately(sql)
-	c.ahead++
-	c.inTx = true
+	c.forgetQueue()
+	c.enqueue(begin, nil, AnyCount)
+	c.member = member{}
+	c.begin, c.inTx = begin, true
 	return nil
 }
 
@@ -368,40 +386,72 @@ func (c *pgConn) reconnect() error {
 	}
 	c.h, c.stmts = fresh.h, fresh.stmts
 	c.live.Store(c.h)
+	c.out = c.out[:0]
 	c.reset()
 	return nil
 }
 
-// end runs COMMIT, ROLLBACK or ROLLBACK TO.
+// end runs COMMIT, after what is queued, or ROLLBACK, instead of it.
 func (c *pgConn) end(sql string) error {
-	commit, begin := sql == "COMMIT", c.begin
 	if c.h.IsClosed() {
+		c.forgetQueue()
 		return errors.New("db: connection is closed")
 	}
-	marked := commit && c.wrote && !c.failed
-	if marked {
-		c.immediately(c.marker.next())
-		c.ahead++
+	if sql == "COMMIT" {
+		return c.commit()
 	}
+	if c.begin != "" { // nothing was sent
+		c.forgetQueue()
+		c.inTx = false
+		return nil
+	}
+	c.forgetQueue()
 	c.immediately(sql)
-	c.send(&pgproto3.Sync{})
-	err := c.flush()
-	if err == nil {
-		r := c.receive(nil, nil)
-		if err = r.err; err == nil && commit && r.tag != "COMMIT" {
-			return errAborted // the server says ROLLBACK to the commit of a failed transaction
+	c.pending = append(c.pending, pending{want: AnyCount, sql: sql, own: true})
+	return c.exchange().err
+}
+
+// commit sends what is queued together with COMMIT, unless a count must be looked at before.
+func (c *pgConn) commit() error {
+	for i := range c.queue {
+		if c.queue[i].want != AnyCount {
+			if err := c.settleQueue(); err != nil {
+				return err
+			}
+			break
 		}
 	}
-	if err != nil && begin != "" && c.h.IsClosed() && c.again(begin) { // nothing was in it
-		return c.end(sql)
+	marked, first := false, c.begin != ""
+	err := c.sendQueue()
+	if err == nil {
+		if marked = c.wrote && !c.failed; marked {
+			err = c.raise()
+		}
+		c.immediately("COMMIT")
+		c.pending = append(c.pending, pending{want: AnyCount, sql: "COMMIT", own: true})
 	}
+	if err == nil {
+		r := c.exchange()
+		if err = r.err; err == nil && r.tag != "COMMIT" {
+			err = errAborted // the server says ROLLBACK to the commit of a failed transaction
+		}
+	}
+	queue, args := c.queue, c.args
+	lost := err != nil && c.h.IsClosed()
 	switch {
-	case !marked || err == nil:
-	case c.h.IsClosed():
-		return c.outcome(err)
-	default:
+	case lost && marked:
+		c.queue, c.args, c.begin = nil, nil, ""
+		if err = c.outcome(err); err == nil || errors.Is(err, ErrUnknown) {
+			return err
+		}
+	case err != nil && marked:
 		c.marker.commit-- // rolled back, with the mark
 	}
+	if lost && first && (!c.h.IsClosed() || c.again()) { // and nothing of it is there
+		c.queue, c.args, c.inTx = queue, args, true
+		return c.commit()
+	}
+	c.forgetQueue()
 	return err
 }
 
@@ -411,23 +461,17 @@ func (c *pgConn) script(sql string) error {
 	if err != nil || params > 0 {
 		return cmp.Or(err, errors.New("db: a script has no parameters"))
 	}
-	if err := c.ready(); err != nil {
+	if err := c.settleQueue(); err != nil { // it is of the extended protocol and wants its answer first
 		return err
 	}
-	if c.ahead > 0 { // they are of the extended protocol and want their answer first
-		c.send(&pgproto3.Sync{})
-		if err := c.flush(); err != nil {
-			return err
-		}
-		if r := c.receive(nil, nil); r.err != nil {
-			return r.err
-		}
+	if err := c.ready(); err != nil {
+		return err
 	}
 	c.send(&pgproto3.Query{String: text})
 	if err := c.flush(); err != nil {
 		return err
 	}
-	return c.receive(nil, nil).err
+	return c.receive().err
 }
 
 // interruptGrace is how long an interrupted server may take to say so before the connection is cut.
@@ -453,8 +497,8 @@ func (c *pgConn) drop() {
 
 // reset forgets a transaction that went with its connection.
 func (c *pgConn) reset() {
-	c.ahead, c.begin = 0, ""
-	c.inTx, c.saved, c.failed, c.wrote = false, false, false, false
+	c.pending, c.encodeErr = c.pending[:0], nil
+	c.inTx, c.failed, c.wrote = false, false, false
 }
 
 // leave ends the use of a connection; with the writer's, the node goes.
@@ -475,12 +519,23 @@ func (c *pgConn) close() error {
 
 // row is Conn.Row. The statement has come to its end when it returns.
 func (c *pgConn) row(sql string, args []Value) *Row {
-	rows := &pgRows{c: c, limit: 1}
-	r := c.run(sql, args, rows, 0)
-	return &Row{pg: rows, err: r.err, found: r.err == nil && rows.n > 0}
+	if a := c.tell(sql, args, false); a != nil {
+		return a.rows.one(nil)
+	}
+	c.outdate(sql)
+	return c.ask(sql, args)
 }
 
+func (c *pgConn) ask(sql string, args []Value) *Row {
+	rows := &pgRows{c: c, limit: 1}
+	return rows.one(c.run(sql, args, rows, 0).err)
+}
+
+// one is the first of the rows.
+func (r *pgRows) one(err error) *Row { return &Row{pg: r, err: err, found: err == nil && r.n > 0} }
+
 const (
+	maxInt     = math.MaxInt
 	firstRows  = 64   // of a query, in one round trip
 	mostRows   = 4096 // later
 	portionMax = 1 << 20
@@ -488,9 +543,16 @@ const (
 
 // query is Conn.Rows; it fetches the first portion.
 func (c *pgConn) query(sql string, args []Value) *pgRows {
-	c.names++
-	rows := &pgRows{c: c, sql: sql, portal: "p" + strconv.Itoa(c.names), limit: math.MaxInt, max: firstRows}
 	shuffle := c.unordered && !strings.Contains(sql, "ORDER BY")
+	if a := c.tell(sql, args, false); a != nil {
+		if shuffle {
+			a.rows.reverse()
+		}
+		return a.rows
+	}
+	c.outdate(sql)
+	c.names++
+	rows := &pgRows{c: c, sql: sql, portal: "p" + strconv.Itoa(c.names), limit: maxInt, max: firstRows}
 	if shuffle {
 		rows.max = mostRows
 	}
@@ -512,17 +574,11 @@ func (r *pgRows) next() error {
 	if err := c.ready(); err != nil {
 		return err
 	}
-	c.send(&pgproto3.Execute{Portal: r.portal, MaxRows: uint32(r.max)})
-	c.send(&pgproto3.Sync{})
-	if err := c.flush(); err != nil {
-		return err
-	}
-	a := c.receive(r.s, r)
+	c.execute(r.portal, r.max)
+	c.pending = append(c.pending, pending{s: r.s, rows: r, want: AnyCount, sql: r.sql, own: true})
+	a := c.exchange()
 	r.more = a.more
-	if a.err != nil {
-		return fmt.Errorf("db: %w: %s", a.err, r.sql)
-	}
-	return nil
+	return a.err
 }
 
 // each yields the rows.
@@ -547,7 +603,7 @@ func (r *pgRows) each(yield func(*Row, error) bool) {
 
 // end frees the portal with the next statement.
 func (r *pgRows) end() {
-	if r.s != nil && !r.c.h.IsClosed() {
+	if r.portal != "" && !r.c.h.IsClosed() {
 		r.c.send(&pgproto3.Close{ObjectType: 'P', Name: r.portal})
 	}
 }

@@ -30,18 +30,27 @@ const (
 	sqlCommits  = `SELECT commits FROM db_nodes WHERE node=?`
 
 	// sqlMark fails if the number was taken: nothing is divided by zero.
-	sqlMark = `WITH m AS (UPDATE db_nodes SET commits=%d WHERE node=%d AND commits=%d RETURNING 1) SELECT 1/count(*) FROM m`
+	sqlMark = `WITH m AS (UPDATE db_nodes SET commits=?3 WHERE node=?1 AND commits=?2 RETURNING 1) SELECT 1/count(*) FROM m`
 )
 
-// next is the statement that raises the number.
-func (m *marker) next() string {
+// raise puts the statement that raises the number into the buffer.
+func (c *pgConn) raise() error {
+	m := &c.marker
 	m.commit++
-	return fmt.Sprintf(sqlMark, m.commit, m.node, m.commit-1)
+	args := [3]Value{Int(m.node), Int(m.commit - 1), Int(m.commit)}
+	s, err := c.prepare(sqlMark, args[:])
+	if err != nil {
+		return err
+	}
+	c.bind("", s, args[:])
+	c.execute("", 0)
+	c.pending = append(c.pending, pending{s: s, want: AnyCount, sql: sqlMark, own: true})
+	return nil
 }
 
 // register makes the node's row.
 func (c *pgConn) register() error {
-	if err := c.control("BEGIN"); err != nil {
+	if err := c.open("BEGIN"); err != nil {
 		return err
 	}
 	if _, err := c.exec(sqlMigrationLock, []Value{Int(migrationLock)}); err != nil {

@@ -25,6 +25,10 @@ func (tx *Tx) Send(want int64, sql string, args ...Value) {
 	if tx.sent != nil {
 		return
 	}
+	if tx.pg != nil {
+		tx.sent = tx.pg.queueUp(want, sql, args)
+		return
+	}
 	n, err := tx.Exec(sql, args...)
 	if err == nil && want >= 0 && n != want {
 		err = fmt.Errorf("%w (%d, not %d): %s", ErrCount, n, want, sql)
@@ -56,7 +60,7 @@ func AskLock(sql string, args ...Value) Question { return Question{sql: sql, arg
 //
 // ask may be nil, and on SQLite is not looked at: Shared tells who would rather not build it.
 func (d *DB) UpdateFor(ctx context.Context, key int64, ask []Question, fn func(*Tx) error, committed func()) error {
-	return d.update(ctx, fn, committed)
+	return d.update(ctx, key, ask, fn, committed)
 }
 
 // Shared reports whether other processes may write to the database: what memory knows may be out of date.

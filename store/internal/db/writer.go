@@ -19,6 +19,10 @@ import (
 type request struct {
 	fn        func(*Tx) error
 	committed func()
+	key       int64
+	ask       []Question
+	told      []answer // to ask, on PostgreSQL
+	barred    bool     // had to go back to the queue for a lock
 	err       error
 	state     atomic.Int32
 	done      chan struct{} // capacity 1: answering never blocks the writer
@@ -45,10 +49,13 @@ type writer struct {
 	closed bool
 
 	// Only the writer's goroutine touches these.
-	batch       []*request // tried in the running transaction, in order
-	spare       []*request // backing store of the queue that was taken before
-	taken       []*request // taken from the queue, not yet tried
-	later       []*request // wait for a lock, and come first in the next transaction
+	batch       []*request     // tried in the running transaction, in order
+	spare       []*request     // backing store of the queue that was taken before
+	taken       []*request     // taken from the queue, not yet tried
+	later       []*request     // wait for a lock, and come first in the next transaction
+	staged      []*request     // PostgreSQL: for this batch, not yet tried
+	keys        map[int64]bool // … of this transaction's members
+	foreseen    int            // members of the running transaction whose questions were sent ahead
 	inTx        bool
 	kept        int // members of batch whose work is in the running transaction
 	replaying   bool
@@ -69,6 +76,7 @@ func (w *writer) start(cfg Config, tx *Tx) {
 	w.wake = make(chan struct{}, 1)
 	w.timer = time.NewTimer(time.Hour)
 	w.stopped = make(chan struct{})
+	w.keys = make(map[int64]bool)
 	if tx.pg == nil {
 		w.watchWAL()
 	}
@@ -87,13 +95,14 @@ func (w *writer) watchWAL() {
 func (w *writer) checkpointPages() int { return max(w.cfg.CheckpointKB/(pageSize/1024), 16) }
 
 // update is DB.Update.
-func (s *core) update(ctx context.Context, fn func(*Tx) error, committed func()) error {
+func (s *core) update(ctx context.Context, key int64, ask []Question, fn func(*Tx) error, committed func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	w := &s.writer
 	r := w.free.Get().(*request)
 	r.fn, r.committed, r.err = fn, committed, nil
+	r.key, r.ask, r.barred = key, ask, false
 	r.state.Store(waiting)
 	if !w.push(r) {
 		return ErrClosed
@@ -107,7 +116,9 @@ func (s *core) update(ctx context.Context, fn func(*Tx) error, committed func())
 		<-r.done
 	}
 	err := r.err
-	r.fn, r.committed = nil, nil
+	r.fn, r.committed, r.ask = nil, nil, nil
+	clear(r.told)
+	r.told = r.told[:0]
 	w.free.Put(r)
 	return err
 }
@@ -207,6 +218,9 @@ func (w *writer) revive() {
 		r.err = errors.New("db: a function ended the writer's goroutine")
 	}
 	w.finish()
+	w.later = append(w.later, w.staged...)
+	w.staged = w.staged[:0]
+	w.requeue()
 	w.run()
 }
 
@@ -226,14 +240,21 @@ func (w *writer) revive() {
 func (w *writer) gather() bool {
 	fruitless := false
 	var patience time.Duration
-	for len(w.batch) < w.cfg.BatchMax {
-		r := w.pop()
-		if r != nil {
-			w.try(r)
+	for {
+		n := len(w.batch) + len(w.staged)
+		if n == w.cfg.BatchMax {
+			break
+		}
+		if r := w.pop(); r != nil {
+			if w.tx.pg == nil {
+				w.try(r)
+			} else {
+				w.staged = append(w.staged, r)
+			}
 			fruitless = false
 			continue
 		}
-		if len(w.batch) == 0 || len(w.batch) == 1 && w.alone%aloneProbe != 0 {
+		if n == 0 || n == 1 && w.alone%aloneProbe != 0 {
 			break
 		}
 		if !fruitless {
@@ -244,7 +265,7 @@ func (w *writer) gather() bool {
 		if patience == 0 {
 			patience = min(w.lastCommit/patienceShare, maxPatience)
 		}
-		if len(w.batch) >= w.crowd || patience < minPatience {
+		if n >= w.crowd || patience < minPatience {
 			break
 		}
 		begin := time.Now()
@@ -258,7 +279,8 @@ func (w *writer) gather() bool {
 			patience = minPatience - 1
 		}
 	}
-	n := len(w.batch)
+	w.runStaged()
+	n := len(w.batch) + len(w.later)
 	switch n {
 	case 0:
 		return false
@@ -288,6 +310,10 @@ const aloneProbe = 8
 // finds work of others there is wrapped in a savepoint; the first one is not:
 // if it fails the whole transaction goes.
 func (w *writer) try(r *request) {
+	if w.tx.pg != nil {
+		w.tryQueued(r)
+		return
+	}
 	w.batch = append(w.batch, r)
 	if !w.inTx {
 		if r.err = w.exec("BEGIN IMMEDIATE"); r.err != nil {
@@ -322,9 +348,6 @@ func (w *writer) try(r *request) {
 	case shared:
 		if w.exec("ROLLBACK TO s") != nil || w.exec("RELEASE s") != nil {
 			w.replay()
-		} else if errors.Is(r.err, errBusy) {
-			w.batch = w.batch[:len(w.batch)-1]
-			w.later = append(w.later, r)
 		}
 	default:
 		w.rollback()
@@ -387,6 +410,7 @@ func (w *writer) finish() {
 		w.batch[i] = nil
 	}
 	w.batch = w.batch[:0]
+	clear(w.keys)
 }
 
 // commit makes the running transaction durable. again says that it is worth
@@ -447,6 +471,7 @@ func (w *writer) rollback() {
 		w.exec("ROLLBACK")
 	}
 	w.inTx, w.kept = false, 0
+	w.untell()
 }
 
 func (w *writer) exec(sql string) error {
