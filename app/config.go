@@ -94,6 +94,8 @@ type StoreConfig struct {
 	Database       string   `toml:"database"`
 	PasswordFile   string   `toml:"database_password_file"`
 	Bodies         []string `toml:"bodies"`
+	StartWait      Duration `toml:"start_wait"`
+	Patience       Duration `toml:"patience"`
 	DefaultQuota   Size     `toml:"default_quota"`
 	QuotaWarn      []int    `toml:"quota_warn"`
 	InlineMax      Size     `toml:"inline_max"`
@@ -165,16 +167,16 @@ func (s *Size) UnmarshalText(b []byte) error {
 
 // ConfigError is a mistake in the configuration: where, and what would be right.
 type ConfigError struct {
-	File string
-	Line int // 0: not in the file
-	Key  string
-	Text string
+	File         string
+	Line, Column int // from 1; 0: not in the file
+	Key          string
+	Text         string
 }
 
 func (e *ConfigError) Error() string {
 	s := e.File
 	if e.Line > 0 {
-		s += ":" + strconv.Itoa(e.Line)
+		s += fmt.Sprintf(":%d:%d", e.Line, e.Column)
 	}
 	if e.Key != "" {
 		s += ": " + e.Key
@@ -213,15 +215,15 @@ func explain(path string, err error) error {
 		var all []error
 		for i := range strict.Errors {
 			e := &strict.Errors[i]
-			line, _ := e.Position()
+			line, column := e.Position()
 			key := strings.Join(e.Key(), ".")
-			all = append(all, &ConfigError{path, line, key, "there is no such key" + didYouMean(key)})
+			all = append(all, &ConfigError{path, line, column, key, "there is no such key" + didYouMean(key)})
 		}
 		return errors.Join(all...)
 	}
 	if e, ok := errors.AsType[*toml.DecodeError](err); ok {
-		line, _ := e.Position()
-		return &ConfigError{path, line, strings.Join(e.Key(), "."), strings.TrimPrefix(e.Error(), "toml: ")}
+		line, column := e.Position()
+		return &ConfigError{path, line, column, strings.Join(e.Key(), "."), strings.TrimPrefix(e.Error(), "toml: ")}
 	}
 	return &ConfigError{File: path, Text: err.Error()}
 }
@@ -230,7 +232,8 @@ func explain(path string, err error) error {
 func (c *Config) check(path string, b []byte) error {
 	var all []error
 	bad := func(key, text string) {
-		all = append(all, &ConfigError{path, lineOf(b, key), key, text})
+		line, column := placeOf(b, key)
+		all = append(all, &ConfigError{path, line, column, key, text})
 	}
 	if d, err := mail.ParseDomain(c.Node.Hostname); err != nil || !strings.Contains(d, ".") && d != "localhost" {
 		bad("node.hostname", fmt.Sprintf("%q is no host name; right is the full name of this machine, like \"mx.example.org\"", c.Node.Hostname))
@@ -253,6 +256,8 @@ func (c *Config) check(path string, b []byte) error {
 		if _, err := store.ParseDatabase(c.Store.Database); err != nil {
 			bad("store.database", err.Error())
 		}
+	} else if len(c.Store.Bodies) > 0 {
+		bad("store.bodies", "needs database: a node without one keeps bodies in its directory")
 	}
 	if c.Store.Compression != "auto" && c.Store.Compression != "off" {
 		bad("store.compression", fmt.Sprintf("%q is unknown; right is \"auto\" or \"off\"", c.Store.Compression))
@@ -282,21 +287,20 @@ func (c *Config) check(path string, b []byte) error {
 	return errors.Join(all...)
 }
 
-// lineOf finds the line where "table.key" is set, 0 if it is not.
-func lineOf(b []byte, key string) int {
+// placeOf finds the line where "table.key" is set and the column of its value, 0 if it is not.
+func placeOf(b []byte, key string) (line, column int) {
 	table, name, _ := strings.Cut(key, ".")
 	in := false
 	for i, l := range strings.Split(string(b), "\n") {
-		l = strings.TrimSpace(l)
-		if strings.HasPrefix(l, "[") {
-			in = strings.HasPrefix(l, "["+table+"]")
+		if t := strings.TrimSpace(l); strings.HasPrefix(t, "[") {
+			in = strings.HasPrefix(t, "["+table+"]")
 			continue
 		}
-		if k, _, ok := strings.Cut(l, "="); ok && in && strings.TrimSpace(k) == name {
-			return i + 1
+		if k, v, ok := strings.Cut(l, "="); ok && in && strings.TrimSpace(k) == name {
+			return i + 1, len(l) - len(strings.TrimLeft(v, " \t")) + 1
 		}
 	}
-	return 0
+	return 0, 0
 }
 
 type namedPort struct {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -42,25 +43,30 @@ func keep(s Size) int64 {
 	return int64(s)
 }
 
-// openFloor opens the store of the node in dir, which only one process can. One that
-// nobody has founded is refused, unless found.
-func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger, found bool) (*floor, error) {
+// opening is how a floor is opened.
+type opening struct {
+	found bool          // make the store if there is none; else one that nobody has founded is refused
+	wait  time.Duration // for a database that is away
+}
+
+// openFloor opens the store of the node in dir, which only one process can.
+func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger, how opening) (*floor, error) {
 	dsn, err := c.Store.dsn(dir)
 	if err != nil {
 		return nil, err
 	}
-	if !found {
+	if !how.found {
 		if err := founded(dir, c); err != nil {
 			return nil, err
 		}
 	}
 	f := &floor{}
-	f.store, err = store.Open(ctx, store.Config{Dir: filepath.Join(dir, storeDir), Database: dsn, Bodies: c.Store.Bodies,
-		DB: store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{Keep: keep(c.Store.BodyCache)}})
+	f.store, err = openStore(ctx, store.Config{Dir: filepath.Join(dir, storeDir), Database: dsn, Bodies: c.Store.Bodies,
+		DB: store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{Keep: keep(c.Store.BodyCache)}}, how.wait, log)
 	if err != nil {
 		return nil, withDisk(dir, err)
 	}
-	if !found {
+	if !how.found {
 		if err := f.cellFounded(ctx, c); err != nil {
 			return nil, errors.Join(err, f.store.Close())
 		}
@@ -113,7 +119,7 @@ func OpenOffline(ctx context.Context, dir, version, commit string) (*Offline, er
 
 // openOffline is OpenOffline; with found it makes the store if there is none.
 func openOffline(ctx context.Context, dir string, c *Config, version, commit string, found bool) (*Offline, error) {
-	f, err := openFloor(ctx, dir, c, slog.New(slog.DiscardHandler), found)
+	f, err := openFloor(ctx, dir, c, slog.New(slog.DiscardHandler), opening{found: found})
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	if err := n.certs.load(dir, c.TLS); err != nil {
 		return nil, err
 	}
-	if n.floor, err = openFloor(ctx, dir, c, n.log, false); err != nil {
+	if n.floor, err = openFloor(ctx, dir, c, n.log, opening{wait: c.Store.StartWait.D()}); err != nil {
 		return nil, err
 	}
 	defer func() {

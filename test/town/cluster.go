@@ -11,7 +11,7 @@ import (
 
 // Cluster is a cell of many nodes on one PostgreSQL.
 type Cluster struct {
-	Database string // its DSN
+	Database string // the server's DSN; nodes go through their Wire
 	Nodes    []*Town
 	t        testing.TB
 }
@@ -38,8 +38,9 @@ func StartCluster(t testing.TB, n int) *Cluster {
 // Join makes one more node: the first founds the cell.
 func (c *Cluster) Join() *Town {
 	c.t.Helper()
-	w := &Town{Dir: filepath.Join(shortDir(c.t), "node"), Admin: "admin@" + Domain, offset: takeOffset(c.t), t: c.t}
-	o := app.InitOptions{Domain: Domain, Hostname: "mx.example.org", Loopback: true, PortOffset: w.offset, Database: c.Database}
+	w := &Town{Dir: filepath.Join(shortDir(c.t), "node"), Admin: "admin@" + Domain, offset: takeOffset(c.t), t: c.t, Wire: newWire(c.t, c.Database)}
+	o := app.InitOptions{Domain: Domain, Hostname: "mx.example.org", Loopback: true, PortOffset: w.offset,
+		Database: "postgres://bahnpost:secret@" + w.Wire.Addr + "/postgres?target_session_attrs=read-write"}
 	made, err := app.Init(context.Background(), w.Dir, o, w.Admin)
 	if err != nil {
 		c.t.Fatal(err)

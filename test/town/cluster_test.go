@@ -4,11 +4,12 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"bahnpost/serve/admin"
 )
 
-// TestCluster: two nodes on one PostgreSQL are one cell: who is added over one reads over either.
+// TestCluster: two nodes on one PostgreSQL are one cell: who is added over one can be delivered to over either.
 func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the binary; not in -short")
@@ -19,27 +20,101 @@ func TestCluster(t *testing.T) {
 	a.Serve()
 	b.Serve()
 	anna := a.Account("anna", "secret")
-	lmtp, err := DialLMTP(a.Addr("lmtp"))
+	for _, w := range c.Nodes {
+		w.deliver(t, anna, "250 ")
+	}
+	m, err := DialIMAP(b.Addr("imap"), anna, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	m.says(t, "SELECT INBOX", `\* 2 EXISTS`)
+	for _, w := range c.Nodes {
+		if out := w.Run("account", "list"); !strings.Contains(out, anna) {
+			t.Errorf("a node does not know %s:\n%s", anna, out)
+		}
+		w.finds(t, "ok node is running")
+		if strings.Contains(w.Log(), "secret") {
+			t.Error("the log holds a password")
+		}
+	}
+	if t.Failed() {
+		t.Log(a.Log(), b.Log())
+	}
+}
+
+// deliver sends a mail by LMTP and wants the answer to begin so.
+func (w *Town) deliver(t *testing.T, to, want string) {
+	t.Helper()
+	lmtp, err := DialLMTP(w.Addr("lmtp"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lmtp.Close()
-	if rs, err := lmtp.Deliver("Subject: x\r\n\r\nhello\r\n", anna); err != nil || !strings.HasPrefix(rs[0], "250") {
-		t.Fatal(rs, err)
+	if rs, err := lmtp.Deliver("Subject: x\r\n\r\nhello\r\n", to); err != nil || !strings.HasPrefix(rs[0], want) {
+		t.Errorf("delivery: %v, %v, want %s", rs, err, want)
 	}
-	for _, w := range c.Nodes {
-		m, err := DialIMAP(w.Addr("imap"), anna, "secret")
-		if err != nil {
-			t.Fatal(err)
+}
+
+// TestDatabaseAway: what a node does whose database goes and comes, and one that starts without.
+func TestDatabaseAway(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the binary; not in -short")
+	}
+	t.Parallel()
+	c := NewCluster(t, 1)
+	w := c.Nodes[0]
+	w.Wire.Cut()
+	w.Configure(`#start_wait = "2m"`, `start_wait = "1s"`)
+	out, err := w.Try("", "serve", w.Dir)
+	for _, want := range []string{"waiting for the database", "PostgreSQL database postgres on " + w.Wire.Addr, "can't be reached, waited 1s"} {
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("a start without database: %v, want %q in\n%s", err, want, out)
 		}
-		m.says(t, "SELECT INBOX", `\* 1 EXISTS`)
-		m.Close()
 	}
-	if out := b.Run("account", "list"); !strings.Contains(out, anna) {
-		t.Errorf("the second node does not know %s:\n%s", anna, out)
+	w.Configure(`start_wait = "1s"`, `start_wait = "2m"`)
+	w.launch()
+	w.Logged("waiting for the database")
+	w.Wire.Mend()
+	w.await()
+	w.Logged("the database is there")
+	anna := w.Account("anna", "secret")
+	w.deliver(t, anna, "250 ")
+
+	w.Wire.Cut()
+	if status, _ := w.Get("/readyz"); status != 503 {
+		t.Errorf("/readyz without database: %d", status)
+	}
+	if status, _ := w.Get("/healthz"); status != 200 {
+		t.Errorf("/healthz without database: %d", status)
+	}
+	w.Wire.Mend()
+	w.until(t, "/readyz", 200)
+	w.deliver(t, anna, "250 ")
+	if log := w.Log() + out; strings.Contains(log, "secret") {
+		t.Error("the log holds a password")
 	}
 	if t.Failed() {
-		t.Log(a.Log(), b.Log())
+		t.Log(w.Log())
+	}
+}
+
+// until asks the HTTP port until the answer has the status.
+func (w *Town) until(t *testing.T, path string, want int) {
+	t.Helper()
+	deadline := time.After(startTimeout)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		status, _ := w.Get(path)
+		if status == want {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s stays at %d\n%s", path, status, w.Log())
+		}
 	}
 }
 

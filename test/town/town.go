@@ -28,6 +28,7 @@ type Town struct {
 	Dir           string
 	Admin         string // the administrator's address
 	AdminPassword string
+	Wire          *Wire // to the database; nil in a cell of one node
 
 	offset int
 	t      testing.TB
