@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bahnpost/serve/listen"
+	"bahnpost/store"
 )
 
 // Mark is how a finding stands.
@@ -58,8 +59,16 @@ func Doctor(ctx context.Context, dir string) []Finding {
 		fs = append(fs, Finding{Note, "node", "is not running; start it with: bahnpost serve " + dir})
 	}
 	fs = append(fs, doctorPorts(c, running)...)
-	fs = append(fs, doctorCertificate(dir, c), doctorClock(), doctorDisk(dir), doctorSync(dir), doctorFiles(c), doctorSecrets(dir, c))
-	return fs
+	fs = append(fs, doctorCertificate(dir, c), doctorClock(), doctorDisk(dir))
+	if c.Store.shared() {
+		fs = append(fs, doctorCell(ctx, dir, c)...)
+		if running {
+			fs = append(fs, doctorNodes(ctx, dir)...)
+		}
+	} else {
+		fs = append(fs, doctorSync(dir))
+	}
+	return append(fs, doctorFiles(c), doctorSecrets(dir, c))
 }
 
 func isRunning(dir string) bool {
@@ -215,15 +224,33 @@ func doctorFiles(c *Config) Finding {
 	return Finding{Good, "files", fmt.Sprintf("up to %d open files", l.Max)}
 }
 
-// doctorSecrets complains about a private key that others may read.
+// doctorSecrets complains about a secret that others may read.
 func doctorSecrets(dir string, c *Config) Finding {
-	path := under(dir, c.TLS.Key)
+	for _, path := range secrets(dir, c) {
+		if err := private(path); err != nil {
+			return Finding{Bad, "secrets", err.Error()}
+		}
+	}
+	return Finding{Good, "secrets", "are private"}
+}
+
+// secrets are the files that hold some.
+func secrets(dir string, c *Config) []string {
+	paths := []string{under(dir, c.TLS.Key)}
+	if c.Store.PasswordFile != "" {
+		paths = append(paths, under(dir, c.Store.PasswordFile))
+	}
+	if store.HoldsPassword(c.Store.Database) {
+		paths = append(paths, filepath.Join(dir, ConfigFile))
+	}
+	return paths
+}
+
+// private complains about a file that everybody may read.
+func private(path string) error {
 	st, err := os.Stat(path)
-	if err != nil {
-		return Finding{Bad, "secrets", err.Error()}
+	if err == nil && st.Mode().Perm()&0o007 != 0 {
+		err = fmt.Errorf("%s can be read by everybody (mode %o): chmod 600 it", path, st.Mode().Perm())
 	}
-	if st.Mode().Perm()&0o007 != 0 {
-		return Finding{Bad, "secrets", fmt.Sprintf("%s can be read by everybody (mode %o): chmod 600 it", path, st.Mode().Perm())}
-	}
-	return Finding{Good, "secrets", "the private key is private"}
+	return err
 }

@@ -76,6 +76,11 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	if err := n.certs.load(dir, c.TLS); err != nil {
 		return nil, err
 	}
+	for _, path := range secrets(dir, c) {
+		if err := private(path); err != nil {
+			n.log.Warn("a secret is none", "err", err)
+		}
+	}
 	if n.floor, err = openFloor(ctx, dir, c, n.log, opening{wait: c.Store.StartWait.D()}); err != nil {
 		return nil, err
 	}

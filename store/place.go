@@ -42,11 +42,8 @@ func ParseDatabase(dsn string) (Place, error) {
 	}
 	p := Place{Name: c.Database, User: c.User, HasPassword: c.Password != ""}
 	add := func(host string, port uint16) {
-		if !strings.HasPrefix(host, "/") {
-			host = net.JoinHostPort(host, strconv.Itoa(int(port)))
-		}
-		if !slices.Contains(p.Hosts, host) { // TLS and no TLS are two entries of one host
-			p.Hosts = append(p.Hosts, host)
+		if name := hostPort(host, port); !slices.Contains(p.Hosts, name) { // TLS and no TLS are two entries of one host
+			p.Hosts = append(p.Hosts, name)
 		}
 	}
 	add(c.Host, c.Port)
@@ -55,6 +52,14 @@ func ParseDatabase(dsn string) (Place, error) {
 	}
 	p.AnyHost = len(p.Hosts) > 1 && c.ValidateConnect == nil
 	return p, nil
+}
+
+// hostPort names a host; that of a socket is its directory.
+func hostPort(host string, port uint16) string {
+	if strings.HasPrefix(host, "/") {
+		return host
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
 func isURL(dsn string) bool {

@@ -33,7 +33,8 @@ func TestCluster(t *testing.T) {
 		if out := w.Run("account", "list"); !strings.Contains(out, anna) {
 			t.Errorf("a node does not know %s:\n%s", anna, out)
 		}
-		w.finds(t, "ok node is running")
+		w.finds(t, "ok node is running", "ok database "+w.Wire.Addr+" is the primary, PostgreSQL", "note replication there is no standby", "ok commit median",
+			"ok clock agrees with the database's", "note bodies have no place", "ok secrets are private", "ok nodes in the cell")
 		if strings.Contains(w.Log(), "secret") {
 			t.Error("the log holds a password")
 		}
@@ -65,6 +66,7 @@ func TestDatabaseAway(t *testing.T) {
 	c := NewCluster(t, 1)
 	w := c.Nodes[0]
 	w.Wire.Cut()
+	w.finds(t, "BAD database "+w.Wire.Addr+" can't be used", "BAD database no host takes writes")
 	w.Configure(`#start_wait = "2m"`, `start_wait = "1s"`)
 	out, err := w.Try("", "serve", w.Dir)
 	for _, want := range []string{"waiting for the database", "PostgreSQL database postgres on " + w.Wire.Addr, "can't be reached, waited 1s"} {
