@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -30,23 +32,19 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("db: open: %w", err)
 	}
-	// What a row means must not depend on who set the server up.
-	for k, v := range map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on"} {
-		pc.RuntimeParams[k] = v
-	}
-	if pc.RuntimeParams["application_name"] == "" {
-		pc.RuntimeParams["application_name"] = "bahnpost"
-	}
-	if cfg.NoSync {
-		pc.RuntimeParams["synchronous_commit"] = "off"
-	}
+	settings := sessionSettings(pc, cfg)
 	var dial func(ctx context.Context) (*pgConn, error)
 	dial = func(ctx context.Context) (*pgConn, error) {
 		h, err := pgconn.ConnectConfig(ctx, pc)
 		if err != nil {
 			return nil, err
 		}
-		c := &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), locks: make(map[string][2]string), redial: dial, sync: !cfg.NoSync, unordered: cfg.Unordered}
+		if err := h.Exec(ctx, settings).Close(); err != nil {
+			h.Close(ctx)
+			return nil, err
+		}
+		c := &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), locks: make(map[string][2]string), laneOf: make(map[int64]int),
+			redial: dial, sync: !cfg.NoSync, unordered: cfg.Unordered}
 		c.live.Store(h)
 		return c, nil
 	}
@@ -67,6 +65,41 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 	})
 	d.writer.start(cfg, &Tx{Conn: Conn{pg: c}})
 	return d, nil
+}
+
+// sessionSettings is what a new connection says first. Parameters of the DSN go there too: a pooler takes few
+// at the start of a connection.
+func sessionSettings(pc *pgconn.Config, cfg Config) string {
+	set := map[string]string{
+		// Statements are led by keys, and the merged ones join an array with a table by its key: a plan that was
+		// made while the table was small must not read all of it when it has grown.
+		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
+		"plan_cache_mode": "force_generic_plan",
+	}
+	for k, v := range pc.RuntimeParams {
+		set[k] = v
+	}
+	// What a row means must not depend on who set the server up.
+	pc.RuntimeParams = map[string]string{"client_encoding": "UTF8", "application_name": "bahnpost"}
+	if name := set["application_name"]; name != "" {
+		pc.RuntimeParams["application_name"] = name
+	}
+	if o := set["options"]; o != "" {
+		pc.RuntimeParams["options"] = o
+	}
+	set["standard_conforming_strings"] = "on"
+	if cfg.NoSync {
+		set["synchronous_commit"] = "off"
+	}
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(set)) {
+		switch k {
+		case "client_encoding", "application_name", "options":
+		default:
+			fmt.Fprintf(&b, "SELECT set_config('%s','%s',false);", strings.ReplaceAll(k, "'", "''"), strings.ReplaceAll(set[k], "'", "''"))
+		}
+	}
+	return b.String()
 }
 
 // minPostgres is the oldest server_version_num that is served.

@@ -16,6 +16,7 @@ import (
 
 // member is what a connection knows of the running function.
 type member struct {
+	key     int64
 	told    []answer // not yet given
 	mark    int      // where its part of the queue begins
 	shared  bool     // the transaction holds what others did or were told
@@ -221,6 +222,7 @@ func (w *writer) begin() error {
 	if err := w.exec("BEGIN"); err != nil {
 		return err
 	}
+	w.tx.serial++
 	w.inTx, w.kept, w.foreseen = true, 0, 0
 	return nil
 }
@@ -233,7 +235,8 @@ func (w *writer) tryQueued(r *request) {
 		return
 	}
 	m := &c.member
-	*m = member{told: r.told, mark: len(c.queue), shared: w.kept > 0 || w.foreseen > 1}
+	c.singly = w.replaying
+	*m = member{key: r.key, told: r.told, mark: len(c.queue), shared: w.kept > 0 || w.foreseen > 1}
 	if r.key != 0 {
 		w.keys[r.key] = true
 	}

@@ -47,6 +47,13 @@ type pgConn struct {
 	member  member
 	locks   map[string][2]string // see locking
 
+	singly bool          // a batch is run again: nothing is merged
+	lanes  []lane        // scratch of sendRun and its like
+	laneOf map[int64]int // … by key
+	chain  []int
+	group  []int
+	cuts   []int
+
 	out        []byte // to be sent
 	params     [][]byte
 	arena      []byte // encoded arguments
@@ -72,6 +79,13 @@ type pgStmt struct {
 	kinds  []uint32 // types of the arguments as they were asked for
 	fields []uint32 // types of the columns
 	known  bool     // the server has prepared it
+
+	parsed  bool    // many and runs are set
+	many    *pgStmt // the same for arrays, nil if there is no such
+	runs    bool    // … in which one key may have several
+	refused bool    // the server did not take the text
+	left    int     // scratch of sendRun: how many are queued,
+	heads   int     // and how many of them may run next
 }
 
 // Types by their number in pg_type.
@@ -137,13 +151,21 @@ func (c *pgConn) lookup(sql string, args []Value) (*pgStmt, error) {
 // prepare returns the statement for sql, which it asks the server to prepare if it is new.
 func (c *pgConn) prepare(sql string, args []Value) (*pgStmt, error) {
 	s, err := c.lookup(sql, args)
-	if err == nil && s.name == "" {
-		c.names++
-		s.name = "s" + strconv.Itoa(c.names)
-		c.send(&pgproto3.Parse{Name: s.name, Query: s.text, ParameterOIDs: s.kinds})
-		c.send(&pgproto3.Describe{ObjectType: 'S', Name: s.name})
+	if err == nil {
+		c.name(s)
 	}
 	return s, err
+}
+
+// name has the server prepare s if it has not.
+func (c *pgConn) name(s *pgStmt) {
+	if s.name != "" {
+		return
+	}
+	c.names++
+	s.name = "s" + strconv.Itoa(c.names)
+	c.send(&pgproto3.Parse{Name: s.name, Query: s.text, ParameterOIDs: s.kinds})
+	c.send(&pgproto3.Describe{ObjectType: 'S', Name: s.name})
 }
 
 func (c *pgConn) evict() {
@@ -174,8 +196,8 @@ func (c *pgConn) ready() error {
 	return nil
 }
 
-// encode puts the arguments into the form of the wire; good until the next call.
-func (c *pgConn) encode(args []Value) [][]byte {
+// encode puts the arguments into the form of the wire, in c.params; good until the next call.
+func (c *pgConn) encode(args []Value) {
 	c.params, c.arena = c.params[:0], c.arena[:0]
 	for i := range args {
 		var p []byte
@@ -195,7 +217,6 @@ func (c *pgConn) encode(args []Value) [][]byte {
 		}
 		c.params = append(c.params, p)
 	}
-	return c.params
 }
 
 // keepBuffer is how much of the buffer for sending is kept for the next time.
@@ -307,20 +328,27 @@ func (c *pgConn) run(sql string, args []Value, rows *pgRows, max int) reply {
 
 // forget drops a statement that failed: its plan may be the fault (a table that a newer program has altered).
 func (c *pgConn) forget(s *pgStmt) {
+	if s == nil {
+		return
+	}
+	if s.known && !c.h.IsClosed() {
+		c.send(&pgproto3.Close{ObjectType: 'S', Name: s.name})
+	}
 	for k, x := range c.stmts {
-		if s != nil && x == s {
+		if x == s {
 			delete(c.stmts, k)
-			if s.known && !c.h.IsClosed() {
-				c.send(&pgproto3.Close{ObjectType: 'S', Name: s.name})
-			}
 			return
 		}
 	}
+	s.name, s.known = "", false // a merged one
 }
 
 // forgetUnknown drops the statements that the server has not come to prepare.
 func (c *pgConn) forgetUnknown() {
 	for k, s := range c.stmts {
+		if m := s.many; m != nil && !m.known {
+			m.name = ""
+		}
 		if s.name != "" && !s.known {
 			delete(c.stmts, k)
 		}

@@ -18,6 +18,8 @@ import (
 // queued is a statement that waits to be sent.
 type queued struct {
 	sql  string
+	s    *pgStmt // nil for what opens or ends something
+	key  int64   // whose it is, 0 if nobody knows
 	args []Value // kept in pgConn.args
 	want int64   // rows to be changed, AnyCount
 }
@@ -43,12 +45,25 @@ func (c *pgConn) queueUp(want int64, sql string, args []Value) error {
 	if isControl(sql) {
 		return errors.New("db: not within a transaction: " + sql)
 	}
-	if _, err := c.lookup(sql, args); err != nil {
+	s, err := c.mergeable(sql, args)
+	if err != nil {
 		return err
 	}
 	c.outdate(sql)
 	c.enqueue(sql, args, max(want, AnyCount))
+	q := &c.queue[len(c.queue)-1]
+	q.s, q.key = s, c.member.key
 	return nil
+}
+
+// mergeable is lookup, and finds the text that does the same for many.
+func (c *pgConn) mergeable(sql string, args []Value) (*pgStmt, error) {
+	s, err := c.lookup(sql, args)
+	if err == nil && !s.parsed {
+		s.parsed = true
+		s.many, s.runs = many(s.text, args)
+	}
+	return s, err
 }
 
 // enqueue puts a statement into the queue.
@@ -73,26 +88,44 @@ func (c *pgConn) cut() {
 
 // sendQueue puts the queue into the buffer to be sent.
 func (c *pgConn) sendQueue() error {
-	for i := range c.queue {
-		q := &c.queue[i]
-		p := pending{want: q.want, sql: q.sql, own: i >= c.member.mark}
-		if isControl(q.sql) {
-			c.immediately(q.sql)
-		} else {
-			s, err := c.prepare(q.sql, q.args)
-			if err != nil {
+	for i := 0; i < len(c.queue); {
+		if end := c.runEnd(i); end > i+1 && !c.singly {
+			if err := c.sendRun(i, end); err != nil {
 				return err
 			}
-			c.bind("", s, q.args)
-			c.execute("", 0)
-			p.s, c.wrote = s, true
+			i = end
+			continue
 		}
-		c.pending = append(c.pending, p)
-		if len(c.pending) >= pipelineMax {
-			if r := c.exchange(); r.err != nil {
-				return r.err
-			}
+		if err := c.sendOne(i); err != nil {
+			return err
 		}
+		i++
+	}
+	return nil
+}
+
+// sendOne puts one statement of the queue into the buffer.
+func (c *pgConn) sendOne(i int) error {
+	q := &c.queue[i]
+	p := pending{want: q.want, sql: q.sql, own: i >= c.member.mark}
+	if q.s == nil {
+		c.immediately(q.sql)
+		return c.sent(p)
+	}
+	s, err := c.prepare(q.sql, q.args)
+	if err != nil {
+		return err
+	}
+	c.bind("", s, q.args)
+	c.execute("", 0)
+	p.s, c.wrote = s, true
+	return c.sent(p)
+}
+
+// sent notes that a statement is in the buffer, and sends it if there are many.
+func (c *pgConn) sent(p pending) error {
+	if c.pending = append(c.pending, p); len(c.pending) >= pipelineMax {
+		return c.exchange().err
 	}
 	return nil
 }
@@ -128,6 +161,9 @@ func (c *pgConn) blame(err error) error {
 		c.member.foreign = cmp.Or(c.member.foreign, err)
 	}
 	c.forget(p.s)
+	if p.s != nil && pgClass(err, "42") {
+		p.s.refused = true // if it is a merged text: never again
+	}
 	return err
 }
 
@@ -168,6 +204,11 @@ func (c *pgConn) again() bool {
 		return false
 	}
 	c.inTx, c.member.fault, c.member.foreign = true, nil, nil
+	for i := range c.queue {
+		if q := &c.queue[i]; q.s != nil {
+			q.s, _ = c.mergeable(q.sql, q.args)
+		}
+	}
 	return true
 }
 
@@ -201,8 +242,13 @@ func affected(tag []byte) (n int64) {
 
 // bind and execute put a message into the buffer.
 func (c *pgConn) bind(portal string, s *pgStmt, args []Value) {
+	c.encode(args)
+	c.bindParams(portal, s)
+}
+
+func (c *pgConn) bindParams(portal string, s *pgStmt) {
 	c.bindMsg = pgproto3.Bind{DestinationPortal: portal, PreparedStatement: s.name, ParameterFormatCodes: binaryFormat,
-		Parameters: c.encode(args), ResultFormatCodes: binaryFormat}
+		Parameters: c.params, ResultFormatCodes: binaryFormat}
 	c.send(&c.bindMsg)
 }
 
