@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -63,9 +64,6 @@ const (
 
 // do tries r until it is answered, patience ends, or nobody is left to ask.
 func (c *Client) do(ctx context.Context, slots chan struct{}, r *request) error {
-	if c.ctx.Err() != nil {
-		return ErrClosed
-	}
 	select {
 	case slots <- struct{}{}:
 		defer func() { <-slots }()
@@ -130,8 +128,30 @@ func travelTime(n int64) time.Duration {
 	return time.Duration(n) * time.Second / minRate
 }
 
-// try sends r to e once and has the answer taken.
+// payload is the body of one attempt.
+type payload struct {
+	*io.SectionReader
+	once    sync.Once
+	sending *sync.WaitGroup
+}
+
+func newPayload(r *request, sending *sync.WaitGroup) *payload {
+	sending.Add(1)
+	return &payload{SectionReader: io.NewSectionReader(r.body, 0, r.size), sending: sending}
+}
+
+func (p *payload) Close() error {
+	p.once.Do(p.sending.Done)
+	return nil
+}
+
+// try sends r to e once and has the answer taken. When it returns, nobody reads r.body any more: a
+// transport may do so for a while after it has answered.
 func (c *Client) try(ctx context.Context, e *endpoint, r *request) error {
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	host, path := e.url.Host, ""
 	if c.cfg.HostStyle {
 		host = c.cfg.Bucket + "." + host
@@ -149,11 +169,8 @@ func (c *Client) try(ctx context.Context, e *endpoint, r *request) error {
 	if r.body != nil {
 		sum = r.sum
 		q.ContentLength = r.size
-		q.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(r.body, 0, r.size)), nil }
+		q.GetBody = func() (io.ReadCloser, error) { return newPayload(r, &sending), nil }
 		q.Body, _ = q.GetBody()
-		if r.size == 0 {
-			q.Body = http.NoBody
-		}
 	}
 	sign(q.Header, c.keys.get(), r.method, host, escaped, r.query, c.cfg.Region, sum, time.Now().Add(time.Duration(c.skew.Load())))
 	q.Header.Set("User-Agent", "bahnpost")

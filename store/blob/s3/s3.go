@@ -42,8 +42,6 @@ var (
 	ErrExists = errors.New("s3: object exists")
 	// ErrRange says that an object ends before the range that was asked for.
 	ErrRange = errors.New("s3: range beyond the end of the object")
-	// ErrClosed is returned by calls after Close.
-	ErrClosed = errors.New("s3: closed")
 )
 
 // Defaults of Config.
@@ -190,7 +188,7 @@ func (c *Client) String() string {
 	return "s3://" + c.cfg.Bucket + "/" + c.cfg.Prefix
 }
 
-// Close ends the probers and the idle connections. Calls under way end as they would have.
+// Close ends the probers and the idle connections. Calls still work, so that who reads can finish.
 func (c *Client) Close() {
 	c.stop()
 	c.probes.Wait()

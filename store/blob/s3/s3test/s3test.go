@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,6 +118,11 @@ func (s *Server) URL(endpoints ...string) string {
 		endpoints = []string{s.Endpoint}
 	}
 	return "s3://" + Bucket + "/test?credentials=" + url.QueryEscape(s.Keys) + "&endpoint=" + url.QueryEscape(strings.Join(endpoints, ","))
+}
+
+// Prefix is URL with another prefix: a place of its own for a part of a test.
+func (s *Server) Prefix(name string, n int) string {
+	return strings.Replace(s.URL(), "/test?", "/"+name+strconv.Itoa(n)+"?", 1)
 }
 
 // Proxy stands before a server. Fault is asked for each request and does what it likes, true: the
