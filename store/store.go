@@ -33,13 +33,16 @@ type Config struct {
 	Database string
 	// Bodies says where bodies live [Dir/bodies; with Database nowhere: each goes into its row, and none may be longer than RowMax].
 	Bodies []string
+	// Remote has the limits of Bodies; URLs and Dir are set by Open.
+	Remote blob.RemoteConfig
 }
 
 // Store is the open floor.
 type Store struct {
 	DB     *DB
 	Bodies blob.Store
-	dir    *blob.Dir // what Bodies is, if it is this machine's
+	dir    *blob.Dir    // what Bodies is, if it is this machine's
+	remote *blob.Remote // what it is, if Config.Bodies names it
 	lock   *os.File
 }
 
@@ -74,7 +77,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) openBodies(cfg Config) (err error) {
 	switch {
 	case len(cfg.Bodies) > 0:
-		return fmt.Errorf("store: %q: bodies can't be kept there by this version", cfg.Bodies[0])
+		cfg.Remote.URLs, cfg.Remote.Dir = cfg.Bodies, filepath.Join(cfg.Dir, "remote")
+		if s.remote, err = blob.OpenRemote(cfg.Remote); err != nil {
+			return err
+		}
+		s.Bodies = s.remote
+		return nil
 	case cfg.Database != "":
 		s.Bodies = inRows{}
 		return nil
@@ -92,6 +100,9 @@ func (s *Store) BodyStats() (blob.Stats, bool) {
 	}
 	return s.dir.Stats(), true
 }
+
+// Remote is where bodies live outside this machine; nil if they don't.
+func (s *Store) Remote() *blob.Remote { return s.remote }
 
 // Close ends running work: the rows, then the bodies they name, then the lock.
 func (s *Store) Close() error {

@@ -428,7 +428,9 @@ func (c *checker) judge(x *checkedBody, err error) error {
 
 // orphans finds bodies that no row knows.
 func (c *checker) orphans() error {
-	d, ok := c.s.blobs.(*blob.Dir)
+	d, ok := c.s.blobs.(interface {
+		All(context.Context) iter.Seq2[blob.Entry, error]
+	})
 	if !ok {
 		return nil
 	}

@@ -82,7 +82,7 @@ func (r *Reader) open(ctx context.Context, b *storedBody) (err error) {
 		case errors.Is(err, blob.ErrCorrupt):
 			return corrupt(err)
 		case err != nil:
-			return err
+			return spacious(err)
 		}
 	}
 	if b.codec == zstdWhole {
@@ -130,7 +130,7 @@ func readError(err error) error {
 	if errors.Is(err, blob.ErrCorrupt) {
 		return corrupt(err)
 	}
-	return err
+	return spacious(err)
 }
 
 // Size is the whole size in octets.

@@ -226,13 +226,16 @@ func (s *Store) vacuum(ctx context.Context) error {
 	return nil
 }
 
-// keeper is a body store that can tidy itself up. Dir can; another blob.Store (S3) does it on its own.
+// keeper is a body store that can tidy itself up.
 type keeper interface {
 	Compact(ctx context.Context, live func(blob.Ref) (bool, error), moved func(ctx context.Context, old, new blob.Ref) error) (int64, error)
 	Sweep(ctx context.Context, olderThan time.Duration, live func(blob.Ref) (bool, error)) (int, int64, error)
 }
 
-var _ keeper = (*blob.Dir)(nil)
+var (
+	_ keeper = (*blob.Dir)(nil)
+	_ keeper = (*blob.Remote)(nil)
+)
 
 // sweepAge is what keeps a sweep from bodies whose row is yet to come: no delivery takes a day.
 const sweepAge = 24 * time.Hour
