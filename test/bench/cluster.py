@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """cluster.py [PARTS]: nodes on PostgreSQL beside a node on SQLite, in the same run, with the load harness beside the repository.
 
-PARTS: lmtp, select, nodes, standby [all]. PostgreSQL comes from Debian; must be root (the server runs as user postgres).
+PARTS: lmtp, select, nodes, standby [all of these], and growth (an hour, 30 GB). PostgreSQL comes from Debian; must be root (the server runs as user postgres).
 WORK: where everything is kept [/var/tmp/bahnpost-cluster]; R: runs a figure [3]; BODIES: more arguments of init for the
 cluster's nodes, for example "--blobs s3://bucket?endpoint=…". Results: a table on standard output, figures in $WORK/cluster.json.
 Each figure is shown with the processor time of nodes and of the database apart. Nothing else should run on the machine meanwhile.
@@ -213,6 +213,36 @@ def part_standby(lone, nodes, database):
                 last["database_ms"] += (both.cpu() - s0) * 1000 / last["ops"]
     database.sql("ALTER SYSTEM RESET synchronous_standby_names")
     database.sql("SELECT pg_reload_conf()")
+
+
+# Accounts in the directory, and messages in all: the first accounts get 10,000 each.
+GROWTH = [(10_000, 0), (100_000, 0), (1_000_000, 0), (1_000_000, 1_000_000), (1_000_000, 10_000_000), (1_000_000, 50_000_000)]
+EACH = 10_000
+
+
+def part_growth(lone, nodes, database):
+    node = nodes[0]
+    finish(bench("lmtp", "--addr", f"127.0.0.1:{node.offset + 24}", "--conc", 1, "--users", 1, "--count", 1, "--corpus", "small"))
+    for accounts, messages in GROWTH:
+        if messages > int(os.environ.get("GROW", "50000000")):
+            break
+        done = int(database.sql("SELECT coalesce(sum(msgs), 0) FROM mailboxes WHERE name='INBOX'", "bahnpost"))
+        node.stop()
+        boxes = max(messages - done, 0) // EACH
+        begin = time.monotonic()
+        subprocess.run([os.path.join(PGBIN, "psql"), "-h", "127.0.0.1", "-p", str(database.port), "-U", "postgres", "-q", "-v", "ON_ERROR_STOP=1",
+                        "-v", f"accounts={accounts}", "-v", f"boxes={boxes}", "-v", f"each={EACH if boxes else 0}",
+                        "-f", os.path.join(HERE, "test", "bench", "grow.sql"), "bahnpost"], check=True)
+        print(f"{accounts} accounts, {messages} messages: {database.sql('SELECT pg_size_pretty(pg_database_size(current_database()))', 'bahnpost')}, "
+              f"grown in {time.monotonic() - begin:.0f} s", flush=True)
+        node.start()
+        started.remove(node)
+        label = f"{accounts:,} accounts, {messages:,} messages: "
+        address = f"127.0.0.1:{node.offset + 143}"
+        for _ in range(R):
+            measure(label + "deliver", [node], database, "lmtp", "--conc", 8, "--users", accounts, "--count", 50000, "--duration", "5s", "--corpus", "small")
+            measure(label + "login and SELECT", [node], database, "imap-select", "--conc", 4, "--users", min(accounts, 5000), "--mailbox", "INBOX", "--count", 2000)
+            measure(label + "STORE", [node], database, "imap-store", "--conc", 4, "--users", 100, "--mailbox", "INBOX", "--count", 2000)
 
 
 def table():
