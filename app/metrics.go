@@ -9,19 +9,7 @@ import (
 // observe registers the figures that rooms keep themselves; they are read when somebody looks.
 func (n *Node) observe() {
 	m := n.metrics
-	for i, s := range n.server.Stats() {
-		labels := map[string]string{"protocol": s.Protocol, "addr": s.Addr}
-		one := func(f func(listen.Stats) int64) func() float64 {
-			return func() float64 { return float64(f(n.server.Stats()[i])) }
-		}
-		m.Gauge("bahnpost_connections", "Connections open now.", labels, one(func(s listen.Stats) int64 { return s.Open }))
-		m.Gauge("bahnpost_sessions", "Connections with a login, now.", labels, one(func(s listen.Stats) int64 { return s.LoggedIn }))
-		m.Counter("bahnpost_accepted_total", "Connections accepted.", labels, one(func(s listen.Stats) int64 { return s.Accepted }))
-		m.Counter("bahnpost_refused_total", "Connections over a limit.", labels, one(func(s listen.Stats) int64 { return s.Refused }))
-		m.Counter("bahnpost_crowded_total", "Logins refused because the account has too many sessions.", labels, one(func(s listen.Stats) int64 { return s.Crowded }))
-		m.Counter("bahnpost_tls_failures_total", "TLS handshakes that failed.", labels, one(func(s listen.Stats) int64 { return s.TLSFailed }))
-		m.Counter("bahnpost_panics_total", "Bugs that cost a session.", labels, one(func(s listen.Stats) int64 { return s.Panics }))
-	}
+	n.observePorts()
 	gate := func(f func(listen.GateStats) int64) func() float64 {
 		return func() float64 { return float64(f(n.gate.Stats())) }
 	}
@@ -74,5 +62,27 @@ func (n *Node) observe() {
 		} else {
 			m.Counter(x.name, x.help, nil, store(x.f))
 		}
+	}
+}
+
+// observePorts registers the figures of the listening addresses that have none yet.
+func (n *Node) observePorts() {
+	m := n.metrics
+	for i, s := range n.server.Stats() {
+		if i < n.observed {
+			continue
+		}
+		n.observed++
+		labels := map[string]string{"protocol": s.Protocol, "addr": s.Addr}
+		one := func(f func(listen.Stats) int64) func() float64 {
+			return func() float64 { return float64(f(n.server.Stats()[i])) }
+		}
+		m.Gauge("bahnpost_connections", "Connections open now.", labels, one(func(s listen.Stats) int64 { return s.Open }))
+		m.Gauge("bahnpost_sessions", "Connections with a login, now.", labels, one(func(s listen.Stats) int64 { return s.LoggedIn }))
+		m.Counter("bahnpost_accepted_total", "Connections accepted.", labels, one(func(s listen.Stats) int64 { return s.Accepted }))
+		m.Counter("bahnpost_refused_total", "Connections over a limit.", labels, one(func(s listen.Stats) int64 { return s.Refused }))
+		m.Counter("bahnpost_crowded_total", "Logins refused because the account has too many sessions.", labels, one(func(s listen.Stats) int64 { return s.Crowded }))
+		m.Counter("bahnpost_tls_failures_total", "TLS handshakes that failed.", labels, one(func(s listen.Stats) int64 { return s.TLSFailed }))
+		m.Counter("bahnpost_panics_total", "Bugs that cost a session.", labels, one(func(s listen.Stats) int64 { return s.Panics }))
 	}
 }

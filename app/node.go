@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,8 +44,14 @@ type Node struct {
 	server    *listen.Server
 	admin     *admin.API
 	adminSock net.Listener
-	listening []Listening
+	handlers  map[string]listen.Handler // by protocol
+	unbound   []endpoint                // addresses that this machine does not have; watchPaths' once Run runs
 	pulse     *pulse
+	paths     paths
+
+	mu        sync.Mutex
+	listening []Listening
+	observed  int // ports that have metrics
 	draining  atomic.Bool
 }
 
@@ -73,6 +80,7 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	n.cfg.Store(c)
 	n.level.Set(logLevels[c.Log.Level])
 	n.log = obs.NewLog(o.Log, c.Log.Format == "json", n.level)
+	n.paths.log, n.paths.m = n.log, n.metrics
 	if err := n.certs.load(dir, c.TLS); err != nil {
 		return nil, err
 	}
@@ -129,7 +137,8 @@ func (n *Node) openDoors(ctx context.Context, o Options) error {
 	ac := adminConfig(f, c, n.log, o.Version, o.Commit)
 	ac.Sessions, ac.Kick, ac.Forget, ac.Wish = n.server.Sessions, n.server.Kick, n.gate.Forget, n.wish
 	n.admin = admin.New(ac)
-	if err := n.bind(handlers(n, c, in, o.Version)); err != nil {
+	n.handlers = handlers(n, c, in, o.Version)
+	if err := n.bind(); err != nil {
 		return err
 	}
 	return n.bindAdmin()
@@ -137,20 +146,18 @@ func (n *Node) openDoors(ctx context.Context, o Options) error {
 
 // bind listens on every address. A machine without IPv6 (or without one of the
 // addresses) goes on with the others, as long as each protocol has one.
-func (n *Node) bind(handlers map[string]listen.Handler) error {
+func (n *Node) bind() error {
 	c := n.cfg.Load()
 	bound := map[string]bool{}
 	var skipped []error
 	for _, e := range c.Listen.endpoints() {
-		h := handlers[e.protocol]
-		addr, err := n.server.Listen(listen.Endpoint{Protocol: e.protocol, Addr: e.addr, Implicit: e.implicit, Proxy: len(c.Listen.ProxyFrom) > 0, Handler: h,
-			Late: late(e.protocol), TooMany: tooMany[e.protocol]})
+		err := n.listen(e)
 		switch {
 		case err == nil:
 			bound[e.protocol] = true
-			n.listening = append(n.listening, Listening{e.protocol, addr.String(), e.implicit})
 		case noSuchAddress(err):
 			skipped = append(skipped, err)
+			n.unbound = append(n.unbound, e)
 			n.log.Warn("address left out", "protocol", e.protocol, "addr", e.addr, "err", err)
 		case errors.Is(err, unix.EADDRINUSE):
 			return fmt.Errorf("%s: %w; find who listens there with \"ss -ltnp\", or take other ports ([listen] port_offset)", e.protocol, err)
@@ -165,6 +172,19 @@ func (n *Node) bind(handlers map[string]listen.Handler) error {
 			return fmt.Errorf("%s: no address could be bound: %w", e.protocol, errors.Join(skipped...))
 		}
 	}
+	return nil
+}
+
+// listen serves one address.
+func (n *Node) listen(e endpoint) error {
+	addr, err := n.server.Listen(listen.Endpoint{Protocol: e.protocol, Addr: e.addr, Implicit: e.implicit, Proxy: len(n.cfg.Load().Listen.ProxyFrom) > 0,
+		Handler: n.handlers[e.protocol], Late: late(e.protocol), TooMany: tooMany[e.protocol]})
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.listening = append(n.listening, Listening{e.protocol, addr.String(), e.implicit})
 	return nil
 }
 
@@ -189,8 +209,12 @@ func (n *Node) bindAdmin() (err error) {
 	return err
 }
 
-// Listening lists what Start bound.
-func (n *Node) Listening() []Listening { return slices.Clone(n.listening) }
+// Listening lists what is bound.
+func (n *Node) Listening() []Listening {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.listening)
+}
 
 // Admin is the administration API, as on the local socket.
 func (n *Node) Admin() http.Handler { return n.admin }
@@ -222,8 +246,9 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	})
 	go tidy(back)
-	beats := make(chan struct{})
-	go func() { n.pulse.run(back); close(beats) }()
+	var company sync.WaitGroup
+	company.Go(func() { n.pulse.run(back) })
+	company.Go(func() { n.watchPaths(back) })
 	worked := make(chan error, 1)
 	go func() { worked <- n.floor.mailstore.Run(back) }()
 	err := g.Wait()
@@ -231,7 +256,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if e := <-worked; e != nil && !errors.Is(e, context.Canceled) {
 		err = errors.Join(err, e)
 	}
-	<-beats
+	company.Wait()
 	err = errors.Join(err, n.floor.close())
 	n.log.Info("stopped", "err", err)
 	return err

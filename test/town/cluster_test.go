@@ -171,3 +171,22 @@ func TestNodeDrain(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// metric waits until the metrics have a line.
+func (w *Town) metric(t *testing.T, want string) {
+	t.Helper()
+	deadline := time.After(startTimeout)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, m := w.Get("/metrics")
+		if strings.Contains(m, want+"\n") {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("metrics never have %s\n%s", want, m)
+		}
+	}
+}
