@@ -16,6 +16,7 @@ func TestAnAddressComesAndGoes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the binary; not in -short")
 	}
+	t.Parallel()
 	ip := func(verb string) error {
 		out, err := exec.Command("ip", "addr", verb, visitor+"/32", "dev", "lo").CombinedOutput()
 		if err != nil {
