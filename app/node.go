@@ -53,6 +53,7 @@ type Node struct {
 	listening []Listening
 	observed  int // ports that have metrics
 	draining  atomic.Bool
+	suspects  *suspects
 }
 
 // Listening is an address that the node serves.
@@ -76,7 +77,8 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{dir: dir, level: new(slog.LevelVar), metrics: obs.NewMetrics(o.Version, o.Commit)}
+	n := &Node{dir: dir, level: new(slog.LevelVar), metrics: obs.NewMetrics(o.Version, o.Commit),
+		suspects: newSuspects()}
 	n.cfg.Store(c)
 	n.level.Set(logLevels[c.Log.Level])
 	n.log = obs.NewLog(o.Log, c.Log.Format == "json", n.level)
@@ -249,6 +251,8 @@ func (n *Node) Run(ctx context.Context) error {
 	var company sync.WaitGroup
 	company.Go(func() { n.pulse.run(back) })
 	company.Go(func() { n.watchPaths(back) })
+	company.Go(func() { n.floor.directory.Run(back) })
+	company.Go(func() { n.shutOut(back) })
 	worked := make(chan error, 1)
 	go func() { worked <- n.floor.mailstore.Run(back) }()
 	err := g.Wait()

@@ -8,15 +8,17 @@ import (
 	"bahnpost/mail"
 )
 
-// scramEvery bounds how often the accounts without SCRAM keys are counted.
+// scramEvery bounds how often it is looked whether an account is without SCRAM keys.
 const scramEvery = 5 * time.Second
 
-// watchDirectory keeps the gate's memory of the directory true: logins of
-// changed accounts are forgotten at once, and SCRAM is offered while it works for everybody.
+// watchDirectory keeps the gate's memory of the directory true, whichever node changed it: logins of
+// changed accounts are forgotten at once, their sessions end if they may not be used any more,
+// and SCRAM is offered while it works for everybody.
 func (n *Node) watchDirectory(ctx context.Context) error {
 	var changed atomic.Bool
 	n.floor.directory.OnChange(func(a mail.AccountID) {
 		n.gate.Forget(a)
+		n.suspects.add(a)
 		changed.Store(true)
 	})
 	switch n.cfg.Load().Login.SCRAM {
@@ -26,7 +28,7 @@ func (n *Node) watchDirectory(ctx context.Context) error {
 	case "on":
 		return nil
 	}
-	missing, err := n.judgeSCRAM(ctx)
+	all, err := n.judgeSCRAM(ctx)
 	if err != nil {
 		return err
 	}
@@ -39,9 +41,9 @@ func (n *Node) watchDirectory(ctx context.Context) error {
 				return
 			case <-tick.C:
 			}
-			if changed.Swap(false) || missing > 0 {
-				if m, err := n.judgeSCRAM(ctx); err == nil {
-					missing = m
+			if changed.Swap(false) || !all {
+				if now, err := n.judgeSCRAM(ctx); err == nil {
+					all = now
 				}
 			}
 		}
@@ -49,10 +51,10 @@ func (n *Node) watchDirectory(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) judgeSCRAM(ctx context.Context) (missing int, err error) {
-	_, missing, err = n.floor.directory.SCRAMCoverage(ctx)
+func (n *Node) judgeSCRAM(ctx context.Context) (all bool, err error) {
+	all, err = n.floor.directory.SCRAMForAll(ctx)
 	if err == nil {
-		n.gate.OfferSCRAM(missing == 0)
+		n.gate.OfferSCRAM(all)
 	}
-	return missing, err
+	return all, err
 }

@@ -51,11 +51,3 @@ func (c *cache[V]) put(k loginKey, v V) {
 	}
 	c.m[k] = cached[V]{now.Add(c.ttl), v}
 }
-
-func (c *cache[V]) drop(match func(V) bool) {
-	for k, e := range c.m {
-		if match(e.v) {
-			delete(c.m, k)
-		}
-	}
-}

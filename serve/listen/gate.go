@@ -103,13 +103,20 @@ type gate struct {
 	scramOff atomic.Bool // see OfferSCRAM
 
 	mu      sync.Mutex
-	good    cache[Login]
+	good    cache[verified]
+	changed map[mail.AccountID]uint64 // the era of its last Forget: logins verified before do not hold
 	bad     cache[struct{}]
 	flights map[loginKey]*flight
 	era     uint64 // grows with each Forget: what was verified before must not enter the cache after
 }
 
 type loginKey [sha256.Size]byte
+
+// verified is a Login as of an era.
+type verified struct {
+	Login
+	era uint64
+}
 
 // flight is a verification under way that others with the same password join.
 type flight struct {
@@ -141,6 +148,7 @@ func NewGate(d Directory, cfg GateConfig) *Gate {
 	g.macs.New = func() any { return &loginMAC{h: hmac.New(sha256.New, key)} }
 	g.slots = make(chan struct{}, g.cfg.HashConcurrency)
 	g.flights = make(map[loginKey]*flight)
+	g.changed = make(map[mail.AccountID]uint64)
 	g.good.init(g.cfg.CacheSize, g.cfg.CacheFor)
 	g.bad.init(g.cfg.CacheSize, g.cfg.Window)
 	g.byName.init(g.cfg.FailuresPerAccount, g.cfg.Window)
@@ -180,7 +188,7 @@ func (g *Gate) Password(ctx context.Context, c *Conn, login, password string) (L
 	key := g.keyOf(login, password)
 	for {
 		g.mu.Lock()
-		if l, ok := g.good.get(key); ok {
+		if l, ok := g.known(key); ok {
 			g.mu.Unlock()
 			g.stats.hits.Add(1)
 			return g.place(ctx, l)
@@ -213,6 +221,16 @@ func (g *Gate) Password(ctx context.Context, c *Conn, login, password string) (L
 	}
 }
 
+// known returns a login that was verified lately. The caller holds mu.
+func (g *Gate) known(key loginKey) (Login, bool) {
+	v, ok := g.good.get(key)
+	if ok && v.era < g.changed[v.Account] {
+		delete(g.good.m, key)
+		ok = false
+	}
+	return v.Login, ok
+}
+
 // fly verifies and tells those who joined.
 func (g *Gate) fly(ctx context.Context, c *Conn, f *flight, key loginKey, era uint64, login, password string) (Login, error) {
 	f.err = errors.New("listen: verification panicked") // for who joined, if it does
@@ -222,7 +240,7 @@ func (g *Gate) fly(ctx context.Context, c *Conn, f *flight, key loginKey, era ui
 		if g.era == era {
 			switch {
 			case f.err == nil:
-				g.good.put(key, f.login)
+				g.good.put(key, verified{f.login, era})
 			case mail.KindOf(f.err) == mail.AuthFailed:
 				g.bad.put(key, struct{}{})
 			}
@@ -344,14 +362,21 @@ func (g *Gate) fail(c *Conn, login string, err error, why string) {
 	g.cfg.Log.Info("login failed", "session", c.ID(), "protocol", c.Protocol(), "remote", c.RemoteIP(), "login", login, "reason", why)
 }
 
-// Forget drops cached logins of an account after a change of its password or state. Wrong passwords are
-// forgotten for all accounts: one of them may be right now.
+// Forget drops cached logins of an account after a change of its password or state, of account 0 those of all. Wrong passwords are
+// forgotten for all accounts: one of them may be right now. It costs the same however
+// many logins are remembered, for an import may change a million accounts.
 func (g *Gate) Forget(a mail.AccountID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.era++
-	g.good.drop(func(l Login) bool { return l.Account == a })
-	clear(g.bad.m)
+	g.changed[a] = g.era
+	if a == 0 || len(g.changed) > g.cfg.CacheSize {
+		clear(g.good.m)
+		clear(g.changed)
+	}
+	if len(g.bad.m) > 0 {
+		clear(g.bad.m)
+	}
 }
 
 // loginMAC computes keys without allocation.

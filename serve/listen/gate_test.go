@@ -66,6 +66,32 @@ func TestPasswordIsRemembered(t *testing.T) {
 		if s := g.Stats(); s.Cached != 1 || s.Failed != 1 || s.CacheHits == 0 {
 			t.Errorf("%+v", s)
 		}
+		p.set("anna", "newer")
+		g.Forget(0) // anybody may have changed
+		_, err = login("new")
+		wantKind(t, "old password, all forgotten", err, mail.AuthFailed)
+	})
+}
+
+// An import may change more accounts than the gate remembers.
+func TestForgetIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeople("anna")
+		g := NewGate(p, GateConfig{CacheSize: 10})
+		c := conn(t, plain(New(Config{})), "127.0.0.1")
+		if _, err := g.Password(t.Context(), c, "anna", "pw-anna"); err != nil {
+			t.Fatal(err)
+		}
+		p.set("anna", "new")
+		for a := range mail.AccountID(100) {
+			g.Forget(1 + a)
+		}
+		if n := len(g.changed); n > 10 {
+			t.Errorf("%d changed accounts are remembered", n)
+		}
+		_, err := g.Password(t.Context(), c, "anna", "pw-anna")
+		wantKind(t, "old password", err, mail.AuthFailed)
 	})
 }
 

@@ -95,9 +95,6 @@ func (d *directory) byAddress(ctx context.Context, a mail.Address) (*entry, erro
 	if e != nil {
 		return e, nil
 	}
-	if !d.isLocal(a.Domain) {
-		return nil, errNoAccount
-	}
 	return d.load(ctx, era, sqlByAddress, db.Text(a.Domain), db.Text(fold(a.Local)))
 }
 
@@ -158,9 +155,9 @@ func (d *directory) reserveIDs(ctx context.Context, n int) (first mail.AccountID
 	if n < 1 || n > maxReserve {
 		return 0, badInput("number of ids is out of range")
 	}
-	err = d.db.Update(ctx, func(tx *db.Tx) (err error) {
+	err = d.change(ctx, func(tx *db.Tx) (_ []change, err error) {
 		first, err = reserve(tx, n)
-		return err
+		return nil, err
 	}, nil)
 	return first, wrap("reserve ids", err)
 }
@@ -182,21 +179,22 @@ func (d *directory) addAccount(ctx context.Context, a Account, password string) 
 		return Account{}, err
 	}
 	out := a
-	err = d.db.Update(ctx, func(tx *db.Tx) error {
+	err = d.change(ctx, func(tx *db.Tx) ([]change, error) {
 		out = a
 		old, err := find(&tx.Conn, sqlByAddress, db.Text(a.Address.Domain), db.Text(fold(a.Address.Local)))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if old != nil {
 			if a.ID == 0 || old.acct.ID != a.ID {
-				return errTaken
+				return nil, errTaken
 			}
 			out = old.acct
-			return nil
+			return nil, nil
 		}
-		return insert(tx, &out, cred)
-	}, func() { d.cache.changed(true, true, out.ID) })
+		err = insert(tx, &out, cred)
+		return []change{{out.ID, told | routed}}, err
+	}, nil)
 	if err != nil {
 		return Account{}, wrap("add account", err)
 	}
@@ -234,7 +232,7 @@ func insert(tx *db.Tx, a *Account, cred credential) error {
 
 // free checks that the domain is ours and no alias has the address.
 func free(tx *db.Tx, a mail.Address) error {
-	if has, err := hasDomain(tx, a.Domain); err != nil {
+	if has, err := hasDomain(&tx.Conn, a.Domain); err != nil {
 		return err
 	} else if !has {
 		return errNoDomain
@@ -267,38 +265,43 @@ func (d *directory) setAccount(ctx context.Context, a Account) error {
 	if err := a.check(); err != nil {
 		return err
 	}
-	err := d.db.Update(ctx, func(tx *db.Tx) error {
+	err := d.change(ctx, func(tx *db.Tx) ([]change, error) {
 		old, err := find(&tx.Conn, sqlByID, db.Int(a.ID))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if old == nil {
-			return errNoAccount
+			return nil, errNoAccount
 		}
 		to := a
 		if keep {
 			to.Address = old.acct.Address
 		}
-		return update(tx, to, key(to.Address) != key(old.acct.Address))
-	}, func() { d.cache.changed(true, true, a.ID) })
+		return update(tx, to, old.acct)
+	}, nil)
 	return wrap("set account", err)
 }
 
-func update(tx *db.Tx, a Account, moved bool) error {
-	if moved {
+func update(tx *db.Tx, a, old Account) ([]change, error) {
+	what := told
+	if a.Role != old.Role { // the first admin is postmaster
+		what |= routed
+	}
+	if key(a.Address) != key(old.Address) {
+		what |= routed
 		var id int64
 		if taken, err := tx.Row(sqlWhoHas, db.Text(a.Address.Domain), db.Text(fold(a.Address.Local))).Scan(&id); err != nil {
-			return err
+			return nil, err
 		} else if taken {
-			return errTaken
+			return nil, errTaken
 		}
 		if err := free(tx, a.Address); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	_, err := tx.Exec(sqlSet, db.Text(a.Address.Domain), db.Text(fold(a.Address.Local)), db.Text(a.Address.Local), db.Text(a.Name),
 		db.Int(a.QuotaBytes), db.Int(a.QuotaCount), db.Bool(a.Disabled), db.Text(a.UIDLFormat), db.Text(a.Role), db.Int(a.ID))
-	return err
+	return []change{{a.ID, what}}, err
 }
 
 func (d *directory) setPassword(ctx context.Context, id mail.AccountID, password string) error {
@@ -306,27 +309,28 @@ func (d *directory) setPassword(ctx context.Context, id mail.AccountID, password
 	if err != nil {
 		return err
 	}
-	err = d.db.Update(ctx, func(tx *db.Tx) error {
+	err = d.change(ctx, func(tx *db.Tx) ([]change, error) {
 		var domain, local string
 		if found, err := tx.Row(sqlAddressOf, db.Int(id)).Scan(&domain, &local); err != nil {
-			return err
+			return nil, err
 		} else if !found {
-			return errNoAccount
+			return nil, errNoAccount
 		}
-		return putCredential(tx, id, cred)
-	}, func() { d.cache.changed(false, true, id) })
+		return []change{{id, told}}, putCredential(tx, id, cred)
+	}, nil)
 	return wrap("set password", err)
 }
 
 func (d *directory) removeAccount(ctx context.Context, id mail.AccountID) error {
-	err := d.db.Update(ctx, func(tx *db.Tx) error {
+	err := d.change(ctx, func(tx *db.Tx) ([]change, error) {
 		if _, err := tx.Exec(sqlRemoveCred, db.Int(id)); err != nil {
-			return err
+			return nil, err
 		}
-		if n, err := tx.Exec(sqlRemove, db.Int(id)); err != nil || n > 0 {
-			return err
+		n, err := tx.Exec(sqlRemove, db.Int(id))
+		if err == nil && n == 0 {
+			err = errNoAccount
 		}
-		return errNoAccount
-	}, func() { d.cache.changed(true, true, id) })
+		return []change{{id, told | routed}}, err
+	}, nil)
 	return wrap("remove account", err)
 }

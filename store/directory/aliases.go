@@ -36,28 +36,28 @@ func (d *directory) addAlias(ctx context.Context, from string, targets []mail.Ad
 		return err
 	}
 	k := fold(a.Local)
-	err = d.db.Update(ctx, func(tx *db.Tx) error {
-		if has, err := hasDomain(tx, a.Domain); err != nil {
-			return err
+	err = d.change(ctx, func(tx *db.Tx) ([]change, error) {
+		if has, err := hasDomain(&tx.Conn, a.Domain); err != nil {
+			return nil, err
 		} else if !has {
-			return errNoDomain
+			return nil, errNoDomain
 		}
 		var id int64
 		if taken, err := tx.Row(sqlWhoHas, db.Text(a.Domain), db.Text(k)).Scan(&id); err != nil {
-			return err
+			return nil, err
 		} else if taken {
-			return &mail.Error{Kind: mail.Conflict, Text: "address belongs to an account"}
+			return nil, &mail.Error{Kind: mail.Conflict, Text: "address belongs to an account"}
 		}
 		if _, err := tx.Exec(sqlRemoveAlias, db.Text(a.Domain), db.Text(k)); err != nil {
-			return err
+			return nil, err
 		}
 		for i, t := range targets {
 			if _, err := tx.Exec(sqlAddAlias, db.Text(a.Domain), db.Text(k), db.Int(i), db.Text(a.Local), db.Text(t.Local), db.Text(t.Domain)); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return nil
-	}, func() { d.cache.changed(true, false) })
+		return []change{{what: routed}}, nil
+	}, nil)
 	return wrap("add alias", err)
 }
 
@@ -85,12 +85,13 @@ func (d *directory) removeAlias(ctx context.Context, from string) error {
 	if err != nil {
 		return err
 	}
-	err = d.db.Update(ctx, func(tx *db.Tx) error {
-		if n, err := tx.Exec(sqlRemoveAlias, db.Text(a.Domain), db.Text(fold(a.Local))); err != nil || n > 0 {
-			return err
+	err = d.change(ctx, func(tx *db.Tx) ([]change, error) {
+		n, err := tx.Exec(sqlRemoveAlias, db.Text(a.Domain), db.Text(fold(a.Local)))
+		if err == nil && n == 0 {
+			err = errNoAlias
 		}
-		return errNoAlias
-	}, func() { d.cache.changed(true, false) })
+		return []change{{what: routed}}, err
+	}, nil)
 	return wrap("remove alias", err)
 }
 

@@ -77,6 +77,10 @@ func (c *cache) put(e *entry, era uint64) {
 		delete(c.id, id)
 		delete(c.addr, key(old.acct.Address))
 	}
+	// Another node may have changed the address: who read before that and who reads after it are of one era here.
+	if old := c.id[e.acct.ID]; old != nil {
+		delete(c.addr, key(old.acct.Address))
+	}
 	c.id[e.acct.ID] = e
 	c.addr[key(e.acct.Address)] = e
 }
@@ -122,7 +126,22 @@ func (c *cache) changed(routes, tell bool, ids ...mail.AccountID) {
 	}
 }
 
-// domain adds or removes one of our domains after the commit.
+// forget drops everything: nobody knows what has changed.
+func (c *cache) forget() {
+	c.mu.Lock()
+	c.era++
+	clear(c.id)
+	clear(c.addr)
+	clear(c.routes)
+	hear := c.hear
+	c.mu.Unlock()
+	for _, fn := range hear {
+		fn(0)
+	}
+}
+
+// domain adds or removes one of our domains after the commit. The era ends after it:
+// who saw the old set must not fill the new era's cache.
 func (c *cache) domain(name string, ours bool) {
 	m := maps.Clone(*c.domains.Load())
 	if ours {
@@ -131,7 +150,6 @@ func (c *cache) domain(name string, ours bool) {
 		delete(m, name)
 	}
 	c.domains.Store(&m)
-	c.changed(true, false) // after: who saw the old set must not fill the new era's cache
 }
 
 func (d *directory) isLocal(domain string) bool { return (*d.cache.domains.Load())[domain] }

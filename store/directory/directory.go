@@ -7,7 +7,10 @@
 // repeated. Safe for concurrent use. Lookups on the delivery and login path are
 // answered from a bounded memory cache that each committed change corrects,
 // in commit order, before the change is reported: who got the answer to a
-// change never sees the state before it. Locks are leaves: none is held over
+// change never sees the state before it. On the other nodes of a cell the change
+// holds when Run has heard of it: some milliseconds later, at most Config.PollEvery. That something
+// is not ours or not there is never said from memory. No clock decides anything but
+// the pace of the poll; the times that are stored are for people. Locks are leaves: none is held over
 // SQL or hashing.
 //
 // The local part of our own addresses is compared without regard to case
@@ -42,11 +45,16 @@ func New(ctx context.Context, d *db.DB, cfg Config) (*Directory, error) {
 	n := new(Directory)
 	n.db, n.cfg = d, cfg.withDefaults()
 	n.cache.init(n.cfg.CacheSize)
+	n.follow.init()
+	if d.Shared() {
+		n.ask = []db.Question{db.AskLock(sqlModSeq)}
+	}
 	n.dummy = n.cfg.Argon2.hash("nobody has this password", []byte("bahnpost-no-such"))
+	d.OnHint(n.hear, n.follow.rouse)
 	if err := d.Migrate(ctx, "directory", steps()); err != nil {
 		return nil, err
 	}
-	if err := n.loadDomains(ctx); err != nil {
+	if err := n.begin(ctx); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -60,11 +68,15 @@ type Config struct {
 	KeepHashes      bool          // do not replace weaker hashes when their owner logs in (a way back to the old system stays open)
 	UpgradeEvery    time.Duration // at most one foreign hash is made anew in this time [30s: a thousandth of a core]: a migration day's logins are not slowed
 	CacheSize       int           // accounts, and resolved addresses, kept in memory [20000], about 600 octets each
+	PollEvery       time.Duration // how often Run looks for the changes of other nodes, should their hints be lost [2s]
 	Log             *slog.Logger  // [discards]
 }
 
 // DefaultCacheSize is for accounts; a busy cell's daily users should fit.
 const DefaultCacheSize = 20000
+
+// DefaultPollEvery: one row a node is read, by its key.
+const DefaultPollEvery = 2 * time.Second
 
 const defaultUpgradeEvery = 30 * time.Second // 10,000 accounts take three and a half days of logins
 
@@ -82,6 +94,9 @@ func (c Config) withDefaults() Config {
 	if c.CacheSize <= 0 {
 		c.CacheSize = DefaultCacheSize
 	}
+	if c.PollEvery <= 0 {
+		c.PollEvery = DefaultPollEvery
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -90,11 +105,13 @@ func (c Config) withDefaults() Config {
 
 // directory is the inside of Directory.
 type directory struct {
-	db    *db.DB
-	cfg   Config
-	cache cache
-	next  atomic.Int64 // Unix nanoseconds from which another hash may be made anew
-	dummy string       // hash that is tried for accounts that are not there
+	db     *db.DB
+	cfg    Config
+	cache  cache
+	follow follower
+	ask    []db.Question // what each change asks first
+	next   atomic.Int64  // Unix nanoseconds from which another hash may be made anew
+	dummy  string        // hash that is tried for accounts that are not there
 }
 
 // Account is a person, a shared mailbox or a resource.
@@ -242,8 +259,9 @@ func (d *Directory) IsLocalDomain(ctx context.Context, domain string) (bool, err
 	return d.isLocal(domain), nil
 }
 
-// OnChange makes fn hear of each account whose credential or state changed or that was removed, after the commit and before the
-// change is reported: the place to call Gate.Forget and Server.Kick. fn must be quick and must not call the
+// OnChange makes fn hear of each account that is new, whose credential or state changed or that was removed, after the commit and before the
+// change is reported: the place to call Gate.Forget and to look whether its sessions may go on. Changes by other nodes are
+// heard as Run learns of them; account 0 means that any may have changed. fn must be quick and must not call the
 // Directory. Call it before the directory is in use.
 func (d *Directory) OnChange(fn func(mail.AccountID)) { d.cache.onChange(fn) }
 

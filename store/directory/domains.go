@@ -17,19 +17,15 @@ const (
 	sqlDropAliases  = `DELETE FROM directory_aliases WHERE domain=?`
 )
 
-func (d *directory) loadDomains(ctx context.Context) error {
+func readDomains(c *db.Conn) (map[string]bool, error) {
 	m := make(map[string]bool)
-	err := d.db.View(ctx, func(c *db.Conn) error {
-		for r, err := range c.Rows(sqlDomains) {
-			if err != nil {
-				return err
-			}
-			m[r.Text(0)] = true
+	for r, err := range c.Rows(sqlDomains) {
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	d.cache.domains.Store(&m)
-	return wrap("domains", err)
+		m[r.Text(0)] = true
+	}
+	return m, nil
 }
 
 func (d *directory) addDomain(ctx context.Context, name string) error {
@@ -40,14 +36,14 @@ func (d *directory) addDomain(ctx context.Context, name string) error {
 	if name[0] == '[' {
 		return badInput("an address literal is not a domain that can be served")
 	}
-	err = d.db.Update(ctx, func(tx *db.Tx) error {
-		if has, err := hasDomain(tx, name); err != nil {
-			return err
+	err = d.change(ctx, func(tx *db.Tx) ([]change, error) {
+		if has, err := hasDomain(&tx.Conn, name); err != nil {
+			return nil, err
 		} else if has {
-			return &mail.Error{Kind: mail.Conflict, Text: "domain is already there"}
+			return nil, &mail.Error{Kind: mail.Conflict, Text: "domain is already there"}
 		}
 		_, err := tx.Exec(sqlAddDomain, db.Text(name), db.Int(time.Now().Unix()))
-		return err
+		return []change{{what: domained | routed}}, err
 	}, func() { d.cache.domain(name, true) })
 	return wrap("add domain", err)
 }
@@ -57,25 +53,26 @@ func (d *directory) removeDomain(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	err = d.db.Update(ctx, func(tx *db.Tx) error {
+	err = d.change(ctx, func(tx *db.Tx) ([]change, error) {
 		var id int64
 		if used, err := tx.Row(sqlDomainInUse, db.Text(name)).Scan(&id); err != nil {
-			return err
+			return nil, err
 		} else if used {
-			return &mail.Error{Kind: mail.Conflict, Text: "there are still accounts in the domain"}
+			return nil, &mail.Error{Kind: mail.Conflict, Text: "there are still accounts in the domain"}
 		}
 		if _, err := tx.Exec(sqlDropAliases, db.Text(name)); err != nil {
-			return err
+			return nil, err
 		}
-		if n, err := tx.Exec(sqlRemoveDomain, db.Text(name)); err != nil || n > 0 {
-			return err
+		n, err := tx.Exec(sqlRemoveDomain, db.Text(name))
+		if err == nil && n == 0 {
+			err = errNoDomain
 		}
-		return errNoDomain
+		return []change{{what: domained | routed}}, err
 	}, func() { d.cache.domain(name, false) })
 	return wrap("remove domain", err)
 }
 
-func hasDomain(tx *db.Tx, name string) (bool, error) {
+func hasDomain(c *db.Conn, name string) (bool, error) {
 	var one int64
-	return tx.Row(sqlHasDomain, db.Text(name)).Scan(&one)
+	return c.Row(sqlHasDomain, db.Text(name)).Scan(&one)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"runtime"
-	"slices"
 	"sync"
 
 	"bahnpost/mail"
@@ -57,24 +56,24 @@ func (d *directory) importBatch(ctx context.Context, batch []importing) error {
 	if err := d.prepareBatch(ctx, batch); err != nil {
 		return err
 	}
-	var ids []mail.AccountID
-	return d.db.Update(ctx, func(tx *db.Tx) error {
-		ids = ids[:0]
+	return d.change(ctx, func(tx *db.Tx) ([]change, error) {
+		var done []change
 		for i := range batch {
 			b := &batch[i]
 			if b.err != nil && mail.KindOf(b.err) == mail.BadInput {
 				continue
 			}
-			if b.created, b.err = importOne(tx, b); b.err != nil {
-				if mail.KindOf(b.err) == mail.Internal {
-					return b.err
+			c, err := importOne(tx, b)
+			if b.err = err; err != nil {
+				if mail.KindOf(err) == mail.Internal {
+					return nil, err
 				}
 				continue
 			}
-			ids = append(ids, b.out.ID)
+			done = append(done, c...)
 		}
-		return nil
-	}, func() { d.cache.changed(true, true, slices.Clone(ids)...) })
+		return done, nil
+	}, nil)
 }
 
 // prepareBatch fills cred, in parallel: clear passwords are slow to hash.
@@ -109,19 +108,20 @@ func (d *directory) prepareBatch(ctx context.Context, batch []importing) error {
 // importOne adds or updates. All refusals are found before anything is
 // written, so that a row never leaves half of itself (and an engine that
 // aborts transactions on errors has nothing to abort).
-func importOne(tx *db.Tx, b *importing) (created bool, err error) {
+func importOne(tx *db.Tx, b *importing) ([]change, error) {
 	a := b.row.Account
+	b.created = false
 	old, err := find(&tx.Conn, sqlByAddress, db.Text(a.Address.Domain), db.Text(fold(a.Address.Local)))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if old == nil {
 		if a.Role == "" {
 			a.Role = RoleUser
 		}
 		err := insert(tx, &a, b.cred)
-		b.out = a
-		return err == nil, err
+		b.out, b.created = a, err == nil
+		return []change{{a.ID, told | routed}}, err
 	}
 	a.ID, a.Created = old.acct.ID, old.acct.Created
 	if a.Role == "" {
@@ -131,8 +131,9 @@ func importOne(tx *db.Tx, b *importing) (created bool, err error) {
 		a.UIDLFormat = old.acct.UIDLFormat
 	}
 	b.out = a
-	if err := update(tx, a, false); err != nil || b.cred.hash == "" {
-		return false, err
+	done, err := update(tx, a, old.acct)
+	if err != nil || b.cred.hash == "" {
+		return done, err
 	}
-	return false, putCredential(tx, a.ID, b.cred)
+	return done, putCredential(tx, a.ID, b.cred)
 }

@@ -101,7 +101,9 @@ func (x *expansion) expand(a mail.Address, detail string, depth int) error {
 	if depth > MaxAliasDepth {
 		return errDeep
 	}
-	if !x.d.isLocal(a.Domain) {
+	if ours, err := x.ours(a.Domain); err != nil {
+		return err
+	} else if !ours {
 		return x.add(mail.Recipient{Address: a, Detail: ""})
 	}
 	if k := key(a); x.seen[k] {
@@ -119,6 +121,15 @@ func (x *expansion) expand(a mail.Address, detail string, depth int) error {
 	}
 	_, err := x.alias(a.Domain, "", detail, depth)
 	return err
+}
+
+// ours does not believe memory that a domain is not ours: another node may have
+// made it so a moment ago, and mail would be refused for good.
+func (x *expansion) ours(domain string) (bool, error) {
+	if x.d.isLocal(domain) {
+		return true, nil
+	}
+	return hasDomain(x.c, domain)
 }
 
 // match tries local as an account, then as an alias.

@@ -7,6 +7,14 @@ import "bahnpost/store/internal/db"
 // local_key is the folded local part (see package doc); in directory_aliases
 // "" stands for the catch-all. Placements are columns of the account: one row
 // is one home. Portable SQL.
+//
+// All of them are reference tables where the rows of accounts are spread over
+// several servers (Citus): small (a million accounts are a gigabyte), looked up by
+// address as often as by account, changed seldom. So a copy stands on each server, and
+// addresses are unique over the whole cell, by a key.
+//
+// directory_changes has the last changes in the order of the directory's modseq, which is
+// a counter: see follow.go.
 func steps() []db.Step {
 	return []db.Step{`
 CREATE TABLE directory_domains (
@@ -59,5 +67,13 @@ CREATE TABLE directory_secrets (
 	name  TEXT PRIMARY KEY,
 	value BLOB NOT NULL
 );
+`, `
+CREATE TABLE directory_changes (
+	modseq     INTEGER PRIMARY KEY,
+	account_id INTEGER NOT NULL,
+	what       INTEGER NOT NULL
+);
+INSERT INTO directory_counters (name, value) VALUES ('modseq', 0);
+CREATE INDEX directory_scramless ON directory_credentials (account_id) WHERE stored_key IS NULL;
 `}
 }

@@ -195,11 +195,14 @@ func (d *directory) upgrade(ctx context.Context, e *entry, password string) {
 	}
 	err := d.cfg.addScram(&c, password)
 	if err == nil {
-		err = d.db.Update(ctx, func(tx *db.Tx) error {
-			_, err := tx.Exec(sqlUpgrade, db.Int(e.acct.ID), db.Text(c.hash), db.Blob(c.salt), db.Int(c.iterations), db.Blob(c.storedKey),
+		err = d.change(ctx, func(tx *db.Tx) ([]change, error) {
+			n, err := tx.Exec(sqlUpgrade, db.Int(e.acct.ID), db.Text(c.hash), db.Blob(c.salt), db.Int(c.iterations), db.Blob(c.storedKey),
 				db.Blob(c.serverKey), db.Int(time.Now().Unix()), db.Text(e.cred.hash))
-			return err
-		}, func() { d.cache.changed(false, false, e.acct.ID) })
+			if n == 0 { // it was changed meanwhile
+				return nil, err
+			}
+			return []change{{e.acct.ID, 0}}, err
+		}, nil)
 	}
 	if err != nil {
 		d.cfg.Log.Warn("credential was not made anew", "account", e.acct.ID, "err", err)
@@ -229,16 +232,19 @@ func (d *Directory) SCRAM(ctx context.Context, login string) (_ SCRAMKeys, ok bo
 	return SCRAMKeys{e.acct.ID, e.acct.Address, e.cred.salt, e.cred.iterations, e.cred.storedKey, e.cred.serverKey}, true, err
 }
 
-const sqlScramCover = `SELECT COUNT(*), COALESCE(SUM(CASE WHEN stored_key IS NULL THEN 1 ELSE 0 END), 0) FROM directory_credentials`
+const sqlScramless = `SELECT account_id FROM directory_credentials WHERE stored_key IS NULL LIMIT 1`
 
-// SCRAMCoverage counts the accounts that can log in, and those of them that cannot by SCRAM yet because only a foreign
-// hash is known. While there are any, offering SCRAM locks out their clients that insist on the strongest mechanism.
-func (d *Directory) SCRAMCoverage(ctx context.Context) (all, without int, err error) {
-	err = d.db.View(ctx, func(c *db.Conn) error {
-		_, err := c.Row(sqlScramCover).Scan(&all, &without)
+// SCRAMForAll says whether all who can log in can do so by SCRAM: of some only a foreign hash may be
+// known yet. While there is one, offering SCRAM locks out clients that insist on the strongest mechanism.
+// One look into an index, however many accounts there are.
+func (d *Directory) SCRAMForAll(ctx context.Context) (bool, error) {
+	lacking := true
+	err := d.db.View(ctx, func(c *db.Conn) (err error) {
+		var id int64
+		lacking, err = c.Row(sqlScramless).Scan(&id)
 		return err
 	})
-	return all, without, wrap("scram coverage", err)
+	return !lacking, wrap("scram", err)
 }
 
 // secretSize is the octets of a Secret.
@@ -248,13 +254,13 @@ const secretSize = 32
 func (d *Directory) Secret(ctx context.Context, name string) (value []byte, err error) {
 	fresh := make([]byte, secretSize)
 	rand.Read(fresh)
-	err = d.db.Update(ctx, func(tx *db.Tx) error {
+	err = d.change(ctx, func(tx *db.Tx) ([]change, error) {
 		if found, err := tx.Row(sqlSecret, db.Text(name)).Scan(&value); found || err != nil {
-			return err
+			return nil, err
 		}
 		value = fresh
 		_, err := tx.Exec(sqlAddSecret, db.Text(name), db.Blob(fresh))
-		return err
+		return nil, err
 	}, nil)
 	return value, wrap("secret", err)
 }

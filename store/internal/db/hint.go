@@ -11,5 +11,6 @@ func (d *DB) Hint(account, modseq int64) {}
 // OnHint says who hears of the hints of other nodes. Both functions run on one
 // goroutine of its own, must not block, and may call Hint. lost is called whenever hints may
 // have been missed: after the connection that listens was made, anew too. Who hears it
-// looks at the tables. To be called once, before the database is used; without it nobody listens.
+// looks at the tables. Several may call it (the directory and the mail store do, each when it is opened on a DB that was used already): each
+// hears all hints. Without a call nobody listens.
 func (d *DB) OnHint(fn func([]Hint), lost func()) {}
