@@ -22,7 +22,7 @@ const (
 	sqlRefBody       = `UPDATE bodies SET refs=refs+1 WHERE account_id=? AND body_id=? AND refs>0`
 	sqlRethread      = `UPDATE thread_ref SET thread_id=?4 WHERE account_id=?1 AND ref=?2 AND thread_id=?3`
 	sqlFindThread    = `SELECT thread_id FROM thread_ref WHERE account_id=? AND ref=?`
-	sqlDedup         = `SELECT mailbox_id, uid, msg_id, thread_id, modseq FROM dedup WHERE account_id=? AND token=? AND expires>?`
+	sqlDedup         = `SELECT mailbox_id, uid, msg_id, thread_id, modseq, expires FROM dedup WHERE account_id=? AND token=?`
 	sqlAddDedup      = `INSERT INTO dedup (account_id, token, mailbox_id, uid, msg_id, thread_id, modseq, expires) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)
 		ON CONFLICT (account_id, token) DO UPDATE SET mailbox_id=?3, uid=?4, msg_id=?5, thread_id=?6, modseq=?7, expires=?8`
 )
@@ -106,11 +106,11 @@ func (t *tx) insert(id MailboxID, m *ImportedMessage) (Appended, error) {
 	if len(more) > 0 {
 		r.flags |= moreBit
 	}
-	body, err := t.storeBody(m.Body)
+	thread, err := t.thread(m.Body) // before anything is written: it asks
 	if err != nil {
 		return Appended{}, err
 	}
-	thread, err := t.thread(m.Body)
+	body, err := t.storeBody(m.Body)
 	if err != nil {
 		return Appended{}, err
 	}
@@ -141,7 +141,7 @@ var noSummary = []byte{}
 
 func (t *tx) writeMessage(b *mbox, r *row, more []KeywordID, thread ThreadID, body int64, m *ImportedMessage) error {
 	a := t.a.id
-	if _, err := t.exec(sqlInsertIndex, db.Int(a), db.Int(b.id), db.Int(r.uid), db.Int(r.msg), db.Int(r.modseq), db.Int(r.flags),
+	if err := t.send(1, sqlInsertIndex, db.Int(a), db.Int(b.id), db.Int(r.uid), db.Int(r.msg), db.Int(r.modseq), db.Int(r.flags),
 		db.Int(r.size), db.Int(r.date), db.Int(r.saved), db.Int(t.modseq), db.Blob(encodeMore(more))); err != nil {
 		return err
 	}
@@ -149,9 +149,8 @@ func (t *tx) writeMessage(b *mbox, r *row, more []KeywordID, thread ThreadID, bo
 	if len(prefix) == 0 {
 		prefix = nil
 	}
-	_, err := t.exec(sqlInsertMessage, t.scope(), db.Int(messageKey(a, MessageID(r.msg))), db.Int(b.id), db.Int(r.uid), db.Int(thread),
+	return t.send(1, sqlInsertMessage, t.scope(), db.Int(messageKey(a, MessageID(r.msg))), db.Int(b.id), db.Int(r.uid), db.Int(thread),
 		db.Int(body), db.Int(m.Order), db.Text(m.UIDL), db.Blob(prefix), db.Blob(noSummary))
-	return err
 }
 
 // room checks the limits for n more messages of size octets together.
@@ -215,12 +214,11 @@ func (t *tx) storeBody(b *Body) (int64, error) {
 		}
 	}
 	id := t.newBodyRow(b)
-	if _, err := t.exec(sqlInsertBody, t.scope(), db.Int(id), db.Int(b.codec), db.Int(b.size), db.Int(b.crc), db.Blob(b.sha[:]),
+	if err := t.send(1, sqlInsertBody, t.scope(), db.Int(id), db.Int(b.codec), db.Int(b.size), db.Int(b.crc), db.Blob(b.sha[:]),
 		db.Text(string(b.ref)), db.Blob(b.inline)); err != nil {
 		return 0, err
 	}
-	_, err := t.exec(sqlInsertSummary, t.scope(), db.Int(id), db.Blob(b.summary))
-	return id, err
+	return id, t.send(1, sqlInsertSummary, t.scope(), db.Int(id), db.Blob(b.summary))
 }
 
 // maxThreadRefs is how many ids of References take part in threading: the
@@ -246,6 +244,9 @@ var sqlRefThreads = func() (out [maxThreadKeys + 1]string) {
 // nearest parent is there or nobody was heard of: one look, one INSERT for all keys.
 func (t *tx) thread(b *Body) (ThreadID, error) {
 	keys := b.threadKeys
+	if t.s.shared {
+		return t.threadAhead(keys)
+	}
 	var known ThreadID
 	if len(keys) > 1 {
 		if _, err := t.c.Row(sqlFindThread, db.Int(t.a.id), db.Int(keys[0])).Scan(&known); err != nil {
@@ -274,6 +275,69 @@ func (t *tx) thread(b *Body) (ThreadID, error) {
 		t.wrote = true
 	}
 	return id, nil
+}
+
+// sqlKnownThreads looks for so many keys as the index says.
+var sqlKnownThreads = func() (out [maxThreadKeys + 1]string) {
+	for n := range out {
+		list := make([]string, n)
+		for i := range list {
+			list[i] = fmt.Sprintf("?%d", i+2)
+		}
+		out[n] = `SELECT ref, thread_id FROM thread_ref WHERE account_id=?1 AND ref IN (` + strings.Join(list, ",") + `) ORDER BY ref`
+	}
+	return out
+}()
+
+func knownThreadArgs(a mail.AccountID, keys []int64) []db.Value {
+	args := append(make([]db.Value, 0, 1+maxThreadKeys), db.Int(a))
+	for _, k := range keys {
+		args = append(args, db.Int(k))
+	}
+	return args
+}
+
+// askThreads is what threadAhead asks.
+func askThreads(a mail.AccountID, keys []int64) []db.Question {
+	if len(keys) == 0 {
+		return nil
+	}
+	return []db.Question{db.Ask(sqlKnownThreads[len(keys)], knownThreadArgs(a, keys)...)}
+}
+
+// threadAhead is thread where a question costs a round trip: one for all keys, which can be asked ahead, and nobody waits for
+// the INSERT. The account is ours, so what it finds stays so.
+func (t *tx) threadAhead(keys []int64) (ThreadID, error) {
+	known := make(map[int64]ThreadID)
+	if len(keys) > 0 {
+		for r, err := range t.c.Rows(sqlKnownThreads[len(keys)], knownThreadArgs(t.a.id, keys)...) {
+			if err != nil {
+				return 0, t.fail(err)
+			}
+			known[r.Int(0)] = ThreadID(r.Int(1))
+		}
+	}
+	id := t.a.wrk.nextThread
+	var missing []int64
+	for _, k := range keys {
+		if at, ok := known[k]; !ok {
+			missing = append(missing, k)
+		} else if id == t.a.wrk.nextThread {
+			id = at
+		}
+	}
+	if id == t.a.wrk.nextThread {
+		t.a.wrk.nextThread++
+		t.wrote = true
+	}
+	if len(missing) == 0 {
+		return id, nil
+	}
+	args := append(make([]db.Value, 0, 2+maxThreadKeys), db.Int(t.a.id), db.Int(id))
+	for _, k := range missing {
+		args = append(args, db.Int(k))
+	}
+	return id, t.send(int64(len(missing)), sqlRefThreads[len(missing)], args...)
 }
 
 // joinThread is for a message that a conversation knows, but not by its nearest parent: by one further up, or because
@@ -311,19 +375,21 @@ func dedupToken(key string) []byte {
 // delivered looks for an earlier delivery with the same key.
 func (t *tx) delivered(key string) (a Appended, found bool, err error) {
 	var box MailboxID
-	found, err = t.c.Row(sqlDedup, db.Int(t.a.id), db.Blob(dedupToken(key)), db.Int(t.time().Unix())).
-		Scan(&box, &a.UID, &a.Message, &a.Thread, &a.ModSeq)
+	var expires int64
+	found, err = t.c.Row(sqlDedup, db.Int(t.a.id), db.Blob(dedupToken(key))).Scan(&box, &a.UID, &a.Message, &a.Thread, &a.ModSeq, &expires)
+	if err != nil || !found || expires <= t.time().Unix() {
+		return Appended{}, false, err
+	}
 	if m := t.a.byID(box); m != nil {
 		a.UIDValidity = m.wrk.uidValidity
 	}
-	return a, found, err
+	return a, true, nil
 }
 
 // dedupKeep is how long a delivery is remembered: longer than any hop retries (RFC 5321 §4.5.4.1: 4–5 days).
 const dedupKeep = 7 * 24 * time.Hour
 
 func (t *tx) remember(key string, box MailboxID, a Appended) error {
-	_, err := t.exec(sqlAddDedup, db.Int(t.a.id), db.Blob(dedupToken(key)), db.Int(box), db.Int(a.UID), db.Int(a.Message),
+	return t.send(1, sqlAddDedup, db.Int(t.a.id), db.Blob(dedupToken(key)), db.Int(box), db.Int(a.UID), db.Int(a.Message),
 		db.Int(a.Thread), db.Int(a.ModSeq), db.Int(t.time().Add(dedupKeep).Unix()))
-	return err
 }

@@ -54,8 +54,10 @@ type event struct {
 	commit  ModSeq // of the step; differs after an import with a higher modseq
 	uids    UIDSet
 	// Added
-	rows []row
-	more []KeywordID // of a single row
+	rows  []row
+	more  []KeywordID // of a single row
+	again bool        // rows are what another node left: they may be known already, as they were before
+	far   map[UID][]KeywordID
 	// FlagsChanged
 	flags *flagChange
 	// Added, FlagsChanged: rows with keywords beyond the bits
@@ -185,6 +187,10 @@ func (b *Box) apply(e *event, row *mboxRow) {
 func (b *Box) applyRows(e *event) {
 	switch e.kind {
 	case Added:
+		if e.again {
+			b.applyAgain(e)
+			return
+		}
 		for i := range e.rows {
 			b.rows.add(e.rows[i])
 		}

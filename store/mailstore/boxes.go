@@ -18,20 +18,22 @@ type boxKey struct {
 
 // boxes is the register of open mailboxes and of unused ones kept warm.
 type boxes struct {
-	mu     sync.Mutex
-	byKey  map[boxKey]*Box
-	lru    Box // ring of unused boxes with rows
-	unused int64
-	limit  int64
-	round  atomic.Int64 // of cool
-	ring   int          // entries a box remembers: maxRing, fewer in tests
-	large  int32        // messages from which on few rows are read by themselves: largeBox, fewer in tests
+	mu         sync.Mutex
+	byKey      map[boxKey]*Box
+	perAccount map[mail.AccountID]int // boxes in byKey
+	lru        Box                    // ring of unused boxes with rows
+	unused     int64
+	limit      int64
+	round      atomic.Int64 // of cool
+	ring       int          // entries a box remembers: maxRing, fewer in tests
+	large      int32        // messages from which on few rows are read by themselves: largeBox, fewer in tests
 
 	hits, misses, loads, loadedRows atomic.Int64
 }
 
 func (x *boxes) init(limit int64) {
 	x.byKey = make(map[boxKey]*Box)
+	x.perAccount = make(map[mail.AccountID]int)
 	x.lru.prev, x.lru.next = &x.lru, &x.lru
 	x.limit, x.ring, x.large = limit, maxRing, largeBox
 }
@@ -48,6 +50,7 @@ func (x *boxes) open(s *Store, a *acct, m *mbox) *Box {
 	if b == nil {
 		b = &Box{s: s, account: a.id, id: m.id, path: a.path(m, curRow), cur: m.cur}
 		x.byKey[k] = b
+		x.perAccount[k.account]++
 		x.misses.Add(1)
 	} else {
 		x.hits.Add(1)
@@ -55,6 +58,40 @@ func (x *boxes) open(s *Store, a *acct, m *mbox) *Box {
 	x.use(b)
 	b.refs++
 	return b
+}
+
+// drop takes a box out of the register.
+func (x *boxes) drop(k boxKey) {
+	delete(x.byKey, k)
+	if x.perAccount[k.account]--; x.perAccount[k.account] == 0 {
+		delete(x.perAccount, k.account)
+	}
+}
+
+// peek returns the box of a mailbox, nil if there is none in memory.
+func (x *boxes) peek(k boxKey) *Box {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.byKey[k]
+}
+
+// any reports whether boxes of a are in memory, open or warm.
+func (x *boxes) any(a mail.AccountID) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.perAccount[a] > 0
+}
+
+// accounts lists those of open boxes, some more than once.
+func (x *boxes) accounts() (out []mail.AccountID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k, b := range x.byKey {
+		if b.refs > 0 {
+			out = append(out, k.account)
+		}
+	}
+	return out
 }
 
 // use takes b out of the LRU.
@@ -82,7 +119,7 @@ func (x *boxes) close(b *Box) {
 	b.mu.Unlock()
 	if !keep {
 		if x.byKey[k] == b {
-			delete(x.byKey, k)
+			x.drop(k)
 		}
 		return
 	}
@@ -92,7 +129,7 @@ func (x *boxes) close(b *Box) {
 	for x.unused > x.limit && x.lru.prev != &x.lru {
 		old := x.lru.prev
 		x.use(old)
-		delete(x.byKey, boxKey{old.account, old.id})
+		x.drop(boxKey{old.account, old.id})
 	}
 }
 
@@ -150,7 +187,7 @@ func (x *boxes) apply(t *tx) {
 		b.mu.Unlock()
 		if gone {
 			x.use(b)
-			delete(x.byKey, boxKey{a.id, p.m.id})
+			x.drop(boxKey{a.id, p.m.id})
 		}
 	}
 	if len(t.names) > 0 {
@@ -200,6 +237,7 @@ func (x *boxes) cool(context.Context) error {
 // loading is a load of rows under way.
 type loading struct {
 	journal []event
+	again   bool // something was not told: read anew
 	done    chan struct{}
 	told    chan struct{} // capacity 1: a commit was told to the box
 	err     error
@@ -263,31 +301,28 @@ func (b *Box) fill(ctx context.Context, l *loading) (err error) {
 		b.mu.Unlock()
 		close(l.done)
 	}()
+	for again := true; again; {
+		if again, err = b.fillOnce(ctx, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillOnce reports whether it has to be done once more.
+func (b *Box) fillOnce(ctx context.Context, l *loading) (again bool, err error) {
 	rows, more, snap, err := b.readRows(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	late := time.NewTimer(maxTellDelay)
-	defer late.Stop()
-	for {
-		b.mu.Lock()
-		if b.gone {
-			b.mu.Unlock()
-			return errNoMailbox
-		}
-		if b.cur.modseq >= snap {
-			break
-		}
-		b.mu.Unlock()
-		select {
-		case <-l.told:
-		case <-late.C:
-			return errNotTold
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := b.await(ctx, l, snap); err != nil {
+		return false, err
 	}
 	defer b.mu.Unlock()
+	if l.again {
+		l.again, l.journal = false, nil
+		return true, nil
+	}
 	b.rows, b.more = rows, more
 	for i := range l.journal {
 		if e := &l.journal[i]; e.commit > snap {
@@ -297,7 +332,37 @@ func (b *Box) fill(ctx context.Context, l *loading) (err error) {
 	b.loaded = true
 	b.s.boxes.loads.Add(1)
 	b.s.boxes.loadedRows.Add(int64(b.rows.n))
-	return nil
+	return false, nil
+}
+
+// await returns with mu held when the box was told of all up to snap.
+func (b *Box) await(ctx context.Context, l *loading, snap ModSeq) error {
+	late := time.NewTimer(maxTellDelay)
+	defer late.Stop()
+	for {
+		b.mu.Lock()
+		if b.gone {
+			b.mu.Unlock()
+			return errNoMailbox
+		}
+		if b.cur.modseq >= snap {
+			return nil
+		}
+		b.mu.Unlock()
+		if b.s.shared { // most likely another node's step
+			if _, err := b.s.refresh(ctx, b.account); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-l.told:
+		case <-late.C:
+			return errNotTold
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // readRows reads the index in one snapshot, whose modseq of the mailbox is snap.

@@ -34,7 +34,7 @@ const maxCachedRows = 50_000
 // acctRow mirrors a row of accounts.
 type acctRow struct {
 	epoch                 home.Epoch
-	modseq                ModSeq
+	modseq, shape         ModSeq
 	nextMailbox           MailboxID
 	nextMsg               MessageID
 	nextThread            ThreadID
@@ -155,7 +155,7 @@ func (r *mboxRow) describe(id MailboxID, path string) Mailbox {
 
 const (
 	sqlAccount = `SELECT epoch, modseq, next_mailbox, next_msg, next_thread, uidvalidity_next, used_bytes, used_msgs,
-		quota_bytes, quota_msgs, quota_warn, removed FROM accounts WHERE account_id=?`
+		quota_bytes, quota_msgs, quota_warn, removed, shape, log_floor FROM accounts WHERE account_id=?`
 	sqlMailboxes = `SELECT mailbox_id, parent_id, name, special_use, noselect, uidvalidity, created, uidnext, modseq,
 		msgs, unseen, deleted, bytes FROM mailboxes WHERE account_id=? ORDER BY mailbox_id`
 	sqlKeywords      = `SELECT name FROM keywords WHERE account_id=? ORDER BY kw_id`
@@ -164,16 +164,26 @@ const (
 
 // loadAcct reads an account as the writer sees it now.
 func loadAcct(c *db.Conn, id mail.AccountID) (*acct, error) {
-	a := &acct{id: id}
-	w := &a.wrk
-	found, err := c.Row(sqlAccount, db.Int(id)).Scan(&w.epoch, &w.modseq, &w.nextMailbox, &w.nextMsg, &w.nextThread,
-		&w.nextValidity, &w.usedBytes, &w.usedMsgs, &w.quotaBytes, &w.quotaMsgs, &w.quotaWarn, &w.removed)
+	w, _, err := scanAccount(c.Row(sqlAccount, db.Int(id)))
 	if err != nil {
 		return nil, err
 	}
-	if !found || w.removed {
-		return nil, errNoAccount
+	return loadTree(c, id, w)
+}
+
+// scanAccount reads a row of accounts. log_floor is apart: it rises without a step.
+func scanAccount(r *db.Row) (w acctRow, floor ModSeq, err error) {
+	found, err := r.Scan(&w.epoch, &w.modseq, &w.nextMailbox, &w.nextMsg, &w.nextThread, &w.nextValidity, &w.usedBytes,
+		&w.usedMsgs, &w.quotaBytes, &w.quotaMsgs, &w.quotaWarn, &w.removed, &w.shape, &floor)
+	if err == nil && (!found || w.removed) {
+		err = errNoAccount
 	}
+	return w, floor, err
+}
+
+// loadTree reads what belongs to the account of row w.
+func loadTree(c *db.Conn, id mail.AccountID, w acctRow) (*acct, error) {
+	a := &acct{id: id, wrk: w}
 	for r, err := range c.Rows(sqlMailboxes, db.Int(id)) {
 		if err != nil {
 			return nil, err
@@ -348,6 +358,9 @@ func (a *acct) unlink() {
 // account returns the cached account for reading. It is loaded by way of the
 // writer, so that no commit can slip between the reading and the cache.
 func (s *Store) account(ctx context.Context, id mail.AccountID) (*acct, error) {
+	if s.shared {
+		return s.followed(ctx, id)
+	}
 	if a := s.cache.get(id); a != nil {
 		return a, nil
 	}
@@ -369,11 +382,14 @@ func (s *Store) account(ctx context.Context, id mail.AccountID) (*acct, error) {
 }
 
 // writerAccount returns the account for the writer's goroutine.
-func (s *Store) writerAccount(c *db.Conn, id mail.AccountID) (*acct, error) {
+func (s *Store) writerAccount(c *db.Tx, id mail.AccountID) (*acct, error) {
+	if s.shared {
+		return s.hold(c, id)
+	}
 	if a := s.cache.peek(id); a != nil {
 		return a, nil
 	}
-	a, err := loadAcct(c, id)
+	a, err := loadAcct(&c.Conn, id)
 	if err == nil {
 		s.cache.put(a)
 	}

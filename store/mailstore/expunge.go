@@ -64,14 +64,13 @@ func (t *tx) bury(id MailboxID, msgs []MessageID) error {
 // grave adds one row of gone; msgs nil stands for all that is left of a dead mailbox.
 func (t *tx) grave(id MailboxID, msgs []byte) error {
 	t.graves++
-	_, err := t.exec(sqlGone, db.Int(t.a.id), db.Int(t.modseq), db.Int(t.graves), db.Int(id), db.Blob(msgs))
-	return err
+	return t.send(1, sqlGone, db.Int(t.a.id), db.Int(t.modseq), db.Int(t.graves), db.Int(id), db.Blob(msgs))
 }
 
 // removeRows deletes the index rows of g and tells of it.
 func (t *tx) removeRows(b *mbox, uids UIDSet, g *doomed, sql string) error {
 	for _, r := range uids {
-		if _, err := t.exec(sql, db.Int(t.a.id), db.Int(b.id), db.Int(r.Lo), db.Int(r.Hi)); err != nil {
+		if err := t.send(db.AnyCount, sql, db.Int(t.a.id), db.Int(b.id), db.Int(r.Lo), db.Int(r.Hi)); err != nil {
 			return err
 		}
 	}

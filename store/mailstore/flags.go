@@ -162,7 +162,7 @@ const noSince ModSeq = 1<<63 - 1
 
 func (t *tx) updateFlags(b *mbox, uids UIDSet, c *flagChange, d *delta, changed UIDSet) error {
 	for _, r := range d.slow {
-		if _, err := t.exec(sqlSlowFlags, db.Int(t.a.id), db.Int(b.id), db.Int(r.uid), db.Int(r.flags), db.Int(t.modseq),
+		if err := t.send(1, sqlSlowFlags, db.Int(t.a.id), db.Int(b.id), db.Int(r.uid), db.Int(r.flags), db.Int(t.modseq),
 			db.Blob(encodeMore(r.more))); err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func (t *tx) updateFlags(b *mbox, uids UIDSet, c *flagChange, d *delta, changed 
 		uids = changed
 	}
 	for _, r := range uids {
-		if _, err := t.exec(sql, db.Int(t.a.id), db.Int(b.id), db.Int(r.Lo), db.Int(r.Hi), db.Int(c.mask), db.Int(t.modseq), db.Int(since)); err != nil {
+		if err := t.send(db.AnyCount, sql, db.Int(t.a.id), db.Int(b.id), db.Int(r.Lo), db.Int(r.Hi), db.Int(c.mask), db.Int(t.modseq), db.Int(since)); err != nil {
 			return err
 		}
 	}
@@ -265,7 +265,7 @@ func (t *tx) checkKeywords(keywords []string) error {
 
 func (t *tx) addKeyword(k string) (int, error) {
 	id := len(t.a.wkw)
-	if _, err := t.exec(`INSERT INTO keywords (account_id, kw_id, name) VALUES (?,?,?)`, db.Int(t.a.id), db.Int(id), db.Text(k)); err != nil {
+	if err := t.send(1, `INSERT INTO keywords (account_id, kw_id, name) VALUES (?,?,?)`, db.Int(t.a.id), db.Int(id), db.Text(k)); err != nil {
 		return 0, err
 	}
 	t.structural = true

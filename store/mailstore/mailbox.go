@@ -172,6 +172,7 @@ func (t *tx) revive(m *mbox, use string) error {
 
 func (t *tx) saveTree(m *mbox) error {
 	w := &m.wrk
+	t.reshaped = true
 	_, err := t.exec(sqlSetTree, db.Int(t.a.id), db.Int(m.id), db.Int(w.parent), db.Text(w.name), db.Bool(w.noSelect), db.Text(w.use),
 		db.Int(w.uidValidity))
 	return err

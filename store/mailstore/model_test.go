@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bahnpost/mail"
+	"bahnpost/store/internal/db/dbtest"
 )
 
 // The metamorphic test: random operations by several sessions, done on the
@@ -60,6 +61,7 @@ func (b *modelBox) add(text string, f Flags, kw map[string]bool) UID {
 // client is a session's memory: what it has been told.
 type client struct {
 	name string
+	node *site
 	box  *Box
 	view *View
 	uids []UID          // by sequence number
@@ -67,7 +69,8 @@ type client struct {
 }
 
 type world struct {
-	*site
+	*site   // the node that the running step is on
+	nodes   []*site
 	rnd     *rand.Rand
 	tk      Ticket
 	model   map[string]*modelBox
@@ -137,6 +140,7 @@ func (w *world) step() {
 		weight int
 		fn     func()
 	}
+	w.site = w.nodes[w.rnd.IntN(len(w.nodes))]
 	ops := []op{{20, w.opAppend}, {20, w.opStore}, {8, w.opExpunge}, {6, w.opCopy}, {4, w.opMove}, {2, w.opTree}, {30, w.opSync},
 		{6, w.opSelect}, {6, w.opMap}, {1, w.opCold}, {2, w.opFail}, {2, w.opReap}, {4, w.opDouble}}
 	total := 0
@@ -366,7 +370,12 @@ func (w *world) opCold() {
 	case 0:
 		w.logf("reopen")
 		for _, c := range w.clients {
-			c.leave()
+			if c.node == w.site {
+				c.leave()
+			}
+		}
+		if !w.guest && len(w.nodes) > 1 {
+			return // the others read bodies by its leave
 		}
 		w.reopen()
 		if w.smallRing > 0 {
@@ -397,6 +406,8 @@ func (c *client) leave() {
 func (w *world) opSelect() {
 	c := w.clients[w.rnd.IntN(len(w.clients))]
 	c.leave()
+	c.node = w.site
+	w.hear()
 	name, b := w.anyBox()
 	w.logf("%s: select %s", c.name, name)
 	box, err := w.OpenBox(context.Background(), w.tk.Account, b.id)
@@ -469,8 +480,10 @@ func (w *world) sync(c *client, expunge bool) {
 	if c.view == nil {
 		return
 	}
+	w.site = c.node
+	w.hear()
 	b := w.modelOf(c.box.ID())
-	dirty := c.view.Dirty()
+	dirty := c.view.Dirty() || len(w.nodes) > 1 // more may come in between
 	n, err := c.view.Sync(context.Background(), expunge)
 	w.logf("%s: sync %v -> %v exists %v changed %d", c.name, expunge, n.ExpungedUIDs, n.Exists, len(n.Changed))
 	if b == nil {
@@ -523,9 +536,10 @@ func (w *world) sync(c *client, expunge bool) {
 // opMap asks for sequence numbers and UIDs without a sync before.
 func (w *world) opMap() {
 	c := w.clients[w.rnd.IntN(len(w.clients))]
-	if c.view == nil || c.box.Gone() || len(c.uids) == 0 {
+	if c.view == nil || w.modelOf(c.box.ID()) == nil || len(c.uids) == 0 {
 		return
 	}
+	w.site = c.node
 	ctx := context.Background()
 	i := w.rnd.IntN(len(c.uids))
 	uid, err := c.view.UID(ctx, i+1)
@@ -549,6 +563,23 @@ func (w *world) opMap() {
 
 // verify compares everything with the model.
 func (w *world) verify(deep bool) {
+	for _, w.site = range w.nodes {
+		w.verifyNode(deep)
+	}
+}
+
+// hear lets the node learn what it missed, as a hint or the poll would.
+func (w *world) hear() {
+	if len(w.nodes) == 1 {
+		return
+	}
+	if _, err := w.refresh(context.Background(), w.tk.Account); err != nil {
+		w.fatalf("catch up: %v", err)
+	}
+}
+
+func (w *world) verifyNode(deep bool) {
+	w.hear()
 	for p, err := range w.Check(context.Background(), CheckOptions{Bodies: deep}) {
 		if err != nil {
 			w.fatalf("check: %v", err)
@@ -581,8 +612,18 @@ func (w *world) verify(deep bool) {
 	}
 }
 
-func TestModel(t *testing.T) {
+func TestModel(t *testing.T) { t.Parallel(); testModel(t, 1) }
+
+// The same with the steps spread over three nodes on one database.
+func TestModelOnNodes(t *testing.T) {
 	t.Parallel()
+	if !dbtest.OnPostgres() {
+		t.Skip("SQLite has one node")
+	}
+	testModel(t, 3)
+}
+
+func testModel(t *testing.T, nodes int) {
 	seed := *modelSeed
 	if seed == 0 {
 		seed = time.Now().UnixNano()
@@ -590,12 +631,18 @@ func TestModel(t *testing.T) {
 	for round := range int64(3) {
 		t.Run(fmt.Sprint(seed+round), func(t *testing.T) {
 			t.Parallel()
-			t.Logf("repeat with -run TestModel -model.seed=%d -model.steps=%d", seed+round, *modelSteps)
+			t.Logf("repeat with -run %s -model.seed=%d -model.steps=%d", t.Name(), seed+round, *modelSteps)
 			w := &world{site: newSite(t, Config{SystemMailboxes: []MailboxSpec{}, BlobGrace: -1, IndexMemory: 20000, InlineMax: 150}),
 				rnd: rand.New(rand.NewPCG(uint64(seed+round), 1)), model: make(map[string]*modelBox)}
+			w.nodes = []*site{w.site}
+			for len(w.nodes) < nodes {
+				w.nodes = append(w.nodes, w.join())
+			}
 			if round > 0 {
 				w.smallRing = 2 + w.rnd.IntN(4)
-				w.boxes.ring = w.smallRing
+				for _, s := range w.nodes {
+					s.boxes.ring = w.smallRing
+				}
 			}
 			w.tk = w.account(3, Quota{})
 			w.model[Inbox] = &modelBox{id: w.box(3, Inbox).ID, next: 1}

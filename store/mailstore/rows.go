@@ -112,6 +112,7 @@ func (l *rowList) each(lo, hi UID, fn func(*row) bool) bool {
 func (l *rowList) remove(set UIDSet) {
 	for _, r := range set {
 		k, i := l.seek(r.Lo)
+		emptied := false
 		for k < len(l.chunks) {
 			c := l.chunks[k]
 			j := i
@@ -124,10 +125,14 @@ func (l *rowList) remove(set UIDSet) {
 			done := j < len(c)
 			l.n -= j - i
 			l.chunks[k] = append(c[:i], c[j:]...)
+			emptied = emptied || len(l.chunks[k]) == 0
 			if done {
 				break
 			}
 			k, i = k+1, 0
+		}
+		if emptied {
+			l.tidy() // seek looks at the ends of chunks
 		}
 	}
 	l.tidy()

@@ -33,6 +33,7 @@ type Config struct {
 	IndexDelay   time.Duration // from a message's arrival until it is indexed: what comes together costs less [5 s]
 	SearchMemory int64         // octets of unpacked search index kept for the next searches [32 MiB]
 	CacheRows    int           // mailbox rows of cached accounts, about 350 octets each [50000]
+	PollEvery    time.Duration // where nodes share a database: between two looks for what others did that no hint told of [30 s]
 }
 
 const (
@@ -60,6 +61,7 @@ func (c Config) withDefaults(shared bool) Config {
 	c.CompactEvery = cmp.Or(c.CompactEvery, time.Hour)
 	c.SweepEvery = cmp.Or(c.SweepEvery, 24*time.Hour)
 	c.CacheRows = cmp.Or(c.CacheRows, maxCachedRows)
+	c.PollEvery = cmp.Or(c.PollEvery, pollEvery)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -91,7 +93,9 @@ type Store struct {
 
 	serial   uint64 // of updates; writer's goroutine
 	nextBody atomic.Int64
+	unsure   unsure // writer's goroutine
 	cache    cache
+	follows  follows
 	boxes    boxes
 	watchers watchers
 	recents  recents
@@ -106,6 +110,10 @@ type Store struct {
 func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, error) {
 	s := &Store{db: d, blobs: bodies, cfg: cfg.withDefaults(d.Shared()), shared: d.Shared()}
 	s.cache.init(s.cfg.CacheRows)
+	s.follows.init()
+	if s.shared {
+		d.OnHint(s.heard, s.missed)
+	}
 	s.boxes.init(s.cfg.IndexMemory)
 	s.watchers.init()
 	s.recents.init()
@@ -237,10 +245,11 @@ func (s *Store) CreateAccount(ctx context.Context, a mail.AccountID, epoch home.
 	var there bool
 	err := s.db.Update(ctx, func(t *db.Tx) error {
 		var removed int
-		found, err := t.Row(`SELECT removed FROM accounts WHERE account_id=?`, db.Int(a)).Scan(&removed)
+		found, err := t.Lock(`SELECT removed FROM accounts WHERE account_id=?`, db.Int(a)).Scan(&removed)
 		if err != nil {
 			return err
 		}
+		s.unsure.add(t, a)
 		if there = found; removed != 0 {
 			return &mail.Error{Kind: mail.Unavailable, Text: "account is being removed"}
 		}

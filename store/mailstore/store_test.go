@@ -23,6 +23,8 @@ type site struct {
 	cfg Config
 	d   *db.DB
 	b   *blob.Dir
+
+	guest bool // b is another site's
 }
 
 func newSite(t testing.TB, cfg Config) *site {
@@ -40,8 +42,10 @@ func (s *site) open() {
 	if s.d, err = db.Open(ctx, dbtest.Config(s.t, filepath.Join(s.dir, "mail.db"))); err != nil {
 		s.t.Fatal(err)
 	}
-	if s.b, err = blob.OpenDir(filepath.Join(s.dir, "bodies"), blob.DirConfig{NoSync: true}); err != nil {
-		s.t.Fatal(err)
+	if !s.guest {
+		if s.b, err = blob.OpenDir(filepath.Join(s.dir, "bodies"), blob.DirConfig{NoSync: true}); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 	if s.Store, err = New(ctx, s.d, s.b, s.cfg); err != nil {
 		s.t.Fatal(err)
@@ -50,7 +54,18 @@ func (s *site) open() {
 
 func (s *site) close() {
 	s.d.Close()
-	s.b.Close()
+	if !s.guest {
+		s.b.Close()
+	}
+}
+
+// join opens the store once more, as another node does.
+func (s *site) join() *site {
+	s.t.Helper()
+	o := &site{t: s.t, dir: s.dir, cfg: s.cfg, b: s.b, guest: true}
+	o.open()
+	s.t.Cleanup(func() { o.d.Close() })
+	return o
 }
 
 // reopen closes and opens the store.

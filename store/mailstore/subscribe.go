@@ -39,6 +39,7 @@ func (t *tx) markSubscribed(m *mbox, on bool) {
 		t.touched = append(t.touched, touched{m: m, before: m.wrk})
 	}
 	m.wrk.subscribed = on
+	t.reshaped = true
 	t.announce(m.id, SubscriptionChanged)
 }
 

@@ -113,20 +113,39 @@ func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID, unlist func
 
 // condemn marks an account as removed: nobody can use it from then on.
 func (s *Store) condemn(ctx context.Context, a mail.AccountID) error {
-	return s.db.Update(ctx, func(t *db.Tx) error {
+	err := s.db.Update(ctx, func(t *db.Tx) error {
+		if err := lockAccount(t, a); err != nil {
+			return err
+		}
+		s.unsure.add(t, a)
 		_, err := t.Exec(`UPDATE accounts SET removed=1, modseq=modseq+1 WHERE account_id=? AND removed=0`, db.Int(a))
 		if acc := s.cache.peek(a); acc != nil {
 			s.cache.drop(acc)
 		}
 		return err
 	}, func() {
-		if acc := s.cache.peek(a); acc != nil {
-			s.cache.drop(acc)
+		if !s.shared {
+			s.forgetAccount(a)
+			return
 		}
-		s.boxes.forget(a)
-		s.recents.forget(a)
-		s.watchers.removed(a)
+		st := s.follows.of(a)
+		st.mu.Lock()
+		delete(st.by, a)
+		s.forgetAccount(a)
+		st.mu.Unlock()
+		s.db.Hint(int64(a), 1<<62)
 	})
+	return said(err)
+}
+
+// lockAccount makes an account ours, where other nodes write too. It need not exist.
+func lockAccount(t *db.Tx, a mail.AccountID) error {
+	if !t.Shared() {
+		return nil
+	}
+	var m ModSeq
+	_, err := t.Lock(sqlModSeq, db.Int(a)).Scan(&m)
+	return err
 }
 
 // dropAccount deletes what a condemned account has; its own row last, so that a start finds what was left.
@@ -237,7 +256,7 @@ func (x *boxes) forget(a mail.AccountID) {
 		}
 		b.mu.Unlock()
 		x.use(b)
-		delete(x.byKey, k)
+		x.drop(k)
 	}
 }
 

@@ -3,6 +3,7 @@ package mailstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"bahnpost/home"
@@ -46,6 +47,7 @@ type tx struct {
 	extra      []Change   // changes that are not about messages
 	names      []rename   // of the mailbox tree
 	structural bool       // tree or dictionary changed: undo by forgetting
+	reshaped   bool       // mailboxes, dictionary or subscriptions changed, see accounts.shape
 	added      int64      // octets added, for the quota warning
 	kw         []string   // the dictionary after the step, if it grew
 	graves     int        // rows put into gone
@@ -77,15 +79,39 @@ var errStale = errors.New("mailstore: cached account is stale")
 // is enough on one node; a second cause in a row is a bug that should be seen.
 const maxRetries = 3
 
+// sharedRetries is maxRetries where an update may have to come again because of a neighbour in its transaction, too.
+const sharedRetries = 10
+
+func (s *Store) retries() int {
+	if s.shared {
+		return sharedRetries
+	}
+	return maxRetries
+}
+
 // Update runs fn in a transaction on the ticket's account and returns when it is durable.
 // fn runs on the writer: no blocking, no I/O, no call of Store methods. If fn fails, nothing of it stays.
 // fn may run more than once: it sets what it captures, and never adds to it.
 func (s *Store) Update(ctx context.Context, t Ticket, fn func(*Tx) error) error {
+	return s.UpdateWith(ctx, t, nil, fn)
+}
+
+// UpdateWith is Update for an fn that will very probably append what is expected: what it has to know for that is asked
+// ahead, together with the questions of all who wait, where a question costs a round trip. Nothing depends on it.
+func (s *Store) UpdateWith(ctx context.Context, t Ticket, expect []Expect, fn func(*Tx) error) error {
 	for try := 0; ; try++ {
 		u := &update{s: s, ticket: t, fn: fn}
-		err := s.db.Update(ctx, u.run, u.committed)
-		if !errors.Is(err, errStale) || try == maxRetries {
-			return spacious(err)
+		var err error
+		if s.shared {
+			err = s.db.UpdateFor(ctx, int64(t.Account), s.ask(t.Account, expect), u.run, u.committed)
+			if errors.Is(err, db.ErrCount) {
+				err = errStale
+			}
+		} else {
+			err = s.db.Update(ctx, u.run, u.committed)
+		}
+		if !errors.Is(err, errStale) || try >= s.retries() {
+			return said(err)
 		}
 	}
 }
@@ -96,10 +122,7 @@ func (u *update) run(c *db.Tx) (err error) {
 		u.s.cache.drop(u.tx.a)
 		u.counted = false
 	}
-	if err := u.s.catchUp(c, u.ticket.Account); err != nil {
-		return err
-	}
-	a, err := u.s.writerAccount(&c.Conn, u.ticket.Account)
+	a, err := u.s.writerAccount(c, u.ticket.Account)
 	if err != nil {
 		return err
 	}
@@ -125,6 +148,9 @@ func (u *update) run(c *db.Tx) (err error) {
 	}
 	a.pending.Add(1)
 	u.counted, done = true, true
+	if u.s.shared && u.tx.wrote {
+		u.s.unsure.add(c, a.id)
+	}
 	return nil
 }
 
@@ -132,6 +158,9 @@ func (u *update) run(c *db.Tx) (err error) {
 func (u *update) settle(c *db.Tx, a *acct, fault error) error {
 	if mail.KindOf(fault) == mail.Internal {
 		u.s.cache.drop(a)
+		return fault
+	}
+	if u.s.shared { // its row is ours: what we know is true
 		return fault
 	}
 	before := a.wrk.modseq
@@ -150,7 +179,7 @@ const sqlModSeq = `SELECT modseq FROM accounts WHERE account_id=?`
 
 const (
 	sqlFlushAccount = `UPDATE accounts SET modseq=?3, next_mailbox=?4, next_msg=?5, next_thread=?6, uidvalidity_next=?7,
-		used_bytes=?8, used_msgs=?9 WHERE account_id=?1 AND modseq=?2 AND removed=0`
+		used_bytes=?8, used_msgs=?9, shape=?10 WHERE account_id=?1 AND modseq=?2 AND removed=0`
 	sqlFlushMailbox = `UPDATE mailboxes SET uidnext=?3, modseq=?4, msgs=?5, unseen=?6, deleted=?7, bytes=?8
 		WHERE account_id=?1 AND mailbox_id=?2`
 	sqlLog = `INSERT INTO changelog (account_id, modseq, mailbox_id, kind, at, uids) VALUES (?,?,?,?,?,?)`
@@ -165,13 +194,13 @@ func (t *tx) flush() error {
 	a := t.a
 	t.warnQuota()
 	a.wrk.modseq = t.modseq
-	n, err := t.c.Exec(sqlFlushAccount, db.Int(a.id), db.Int(t.savedAcct.modseq), db.Int(t.modseq), db.Int(a.wrk.nextMailbox),
-		db.Int(a.wrk.nextMsg), db.Int(a.wrk.nextThread), db.Int(a.wrk.nextValidity), db.Int(a.wrk.usedBytes), db.Int(a.wrk.usedMsgs))
-	if err != nil {
-		return err
+	if t.structural || t.reshaped {
+		a.wrk.shape = t.modseq
 	}
-	if n != 1 {
-		return errStale
+	if err := t.demand(sqlFlushAccount, db.Int(a.id), db.Int(t.savedAcct.modseq), db.Int(t.modseq), db.Int(a.wrk.nextMailbox),
+		db.Int(a.wrk.nextMsg), db.Int(a.wrk.nextThread), db.Int(a.wrk.nextValidity), db.Int(a.wrk.usedBytes), db.Int(a.wrk.usedMsgs),
+		db.Int(a.wrk.shape)); err != nil {
+		return err
 	}
 	for i := range t.touched {
 		p := &t.touched[i]
@@ -180,13 +209,13 @@ func (t *tx) flush() error {
 		if !w.live {
 			continue
 		}
-		if _, err := t.c.Exec(sqlFlushMailbox, db.Int(a.id), db.Int(p.m.id), db.Int(w.uidNext), db.Int(w.modseq),
+		if err := t.send(1, sqlFlushMailbox, db.Int(a.id), db.Int(p.m.id), db.Int(w.uidNext), db.Int(w.modseq),
 			db.Int(w.msgs), db.Int(w.unseen), db.Int(w.deleted), db.Int(w.bytes)); err != nil {
 			return err
 		}
 	}
 	for _, e := range t.log {
-		if _, err := t.c.Exec(sqlLog, db.Int(a.id), db.Int(t.modseq), db.Int(e.mailbox), db.Int(e.kind),
+		if err := t.send(1, sqlLog, db.Int(a.id), db.Int(t.modseq), db.Int(e.mailbox), db.Int(e.kind),
 			db.Int(t.time().Unix()), db.Blob(e.uids.encode(nil))); err != nil {
 			return err
 		}
@@ -215,6 +244,29 @@ func (t *tx) undo() {
 func (t *tx) fail(err error) error {
 	if err != nil && t.failed == nil {
 		t.failed = err
+	}
+	return err
+}
+
+// send runs a statement of the step that nobody needs an answer of. want is how many rows it changes (db.Tx.Send).
+func (t *tx) send(want int64, sql string, args ...db.Value) error {
+	if !t.s.shared {
+		_, err := t.exec(sql, args...)
+		return err
+	}
+	t.wrote = true
+	t.c.Send(want, sql, slices.Clone(args)...) // so that args need not be on the heap
+	return nil
+}
+
+// demand is send of a statement that changes one row, unless the cached account is stale.
+func (t *tx) demand(sql string, args ...db.Value) error {
+	if t.s.shared {
+		return t.send(1, sql, args...)
+	}
+	n, err := t.c.Exec(sql, args...)
+	if err == nil && n != 1 {
+		err = errStale
 	}
 	return err
 }
@@ -301,7 +353,24 @@ func (u *update) committed() {
 	if !t.wrote {
 		return
 	}
-	u.s.recents.apply(t) // before a view can show the messages
+	if u.s.shared {
+		u.s.toldOwn(t)
+	} else {
+		u.s.apply(t)
+	}
+	if n := t.after.nextMsg - t.savedAcct.nextMsg; n > 0 {
+		u.s.search.news.touch(a.id, int(n))
+	}
+	if t.graves > 0 {
+		u.s.reaper.more()
+	}
+	u.s.stats.changed(t)
+}
+
+// apply tells memory and the watchers what a step did.
+func (s *Store) apply(t *tx) {
+	a := t.a
+	s.recents.apply(t) // before a view can show the messages
 	a.mu.Lock()
 	a.cur = t.after
 	if t.kw != nil {
@@ -313,17 +382,10 @@ func (u *update) committed() {
 	for _, r := range t.names {
 		a.rename(r)
 	}
-	u.s.boxes.apply(t)
+	s.boxes.apply(t)
 	a.mu.Unlock()
-	u.s.cache.publish(a)
-	if n := t.after.nextMsg - t.savedAcct.nextMsg; n > 0 {
-		u.s.search.news.touch(a.id, int(n))
-	}
-	if t.graves > 0 {
-		u.s.reaper.more()
-	}
-	u.s.stats.changed(t)
-	u.s.watchers.tell(t)
+	s.cache.publish(a)
+	s.watchers.tell(a.id, t.changes)
 }
 
 // ModSeq is what this step will be called.

@@ -3,6 +3,7 @@ package mailstore
 import (
 	"context"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 
@@ -36,6 +37,9 @@ func (s *Store) Notify(a mail.AccountID, mailbox MailboxID, wake func([]Change))
 	r.mu.Lock()
 	r.byAccount[a] = append(r.byAccount[a], w)
 	r.mu.Unlock()
+	if s.shared && !s.follows.has(a) {
+		s.catchUpSoon(a)
+	}
 	return func() { r.stop(a, w) }
 }
 
@@ -57,19 +61,33 @@ func (r *watchers) stop(a mail.AccountID, w *watcher) {
 	r.byAccount[a] = append(old[:i:i], old[i+1:]...) // a copy: tell may be walking the old one
 }
 
-// tell wakes who waits for what a step did. On the writer's goroutine, no lock held but the watcher's own.
-func (r *watchers) tell(t *tx) {
+// accounts lists those that are watched.
+func (r *watchers) accounts() []mail.AccountID {
 	r.mu.RLock()
-	list := r.byAccount[t.a.id]
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Keys(r.byAccount))
+}
+
+// any reports whether somebody watches a.
+func (r *watchers) any(a mail.AccountID) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.byAccount[a]) > 0
+}
+
+// tell wakes who waits for the changes of a. In the order of the account's steps; no lock held but follow's and the watcher's own.
+func (r *watchers) tell(a mail.AccountID, changes func() []Change) {
+	r.mu.RLock()
+	list := r.byAccount[a]
 	r.mu.RUnlock()
 	if len(list) == 0 {
 		return
 	}
-	all := t.changes()
+	all := changes()
 	for _, w := range list {
 		cs := all
 		if w.mailbox != 0 {
-			cs = slices.DeleteFunc(slices.Clone(all), func(c Change) bool { return c.Mailbox != w.mailbox })
+			cs = slices.DeleteFunc(slices.Clone(all), func(c Change) bool { return c.Mailbox != w.mailbox && c.Kind != History })
 		}
 		if len(cs) > 0 {
 			w.call(cs)
@@ -132,7 +150,8 @@ type feed struct {
 
 func (f *feed) push(cs []Change) {
 	f.mu.Lock()
-	if len(f.live)+len(cs) > maxWatchQueue {
+	lost := slices.ContainsFunc(cs, func(c Change) bool { return c.Kind == History })
+	if lost || len(f.live)+len(cs) > maxWatchQueue {
 		f.live, f.lost = nil, true
 	} else if !f.lost {
 		f.live = append(f.live, cs...)
