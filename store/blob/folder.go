@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +92,7 @@ func (f *folder) met(err error) error {
 }
 
 func (f *folder) put(ctx context.Context, b sealed, fresh bool) error {
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(ctx.Err(), f.ready(ctx)); err != nil {
 		return err
 	}
 	t, err := os.CreateTemp(f.tmp(), "")
@@ -212,7 +213,7 @@ func (f *folder) list(ctx context.Context) iter.Seq2[found, error] {
 				if err != nil {
 					continue // removed meanwhile
 				}
-				if !yield(listed(shard+"/"+e.Name(), fi.Size(), fi.ModTime(), time.Since(fi.ModTime())), nil) {
+				if !yield(listed(shard+"/"+e.Name(), fi.Size(), fi.ModTime(), max(time.Since(fi.ModTime()), 0)), nil) {
 					return
 				}
 			}

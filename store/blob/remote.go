@@ -475,7 +475,8 @@ func (r *Remote) Sweep(ctx context.Context, olderThan time.Duration, live func(R
 			errs = append(errs, f.bad)
 			continue
 		}
-		if f.age < olderThan {
+		young := f.age < olderThan
+		if young && f.repair == nil {
 			continue
 		}
 		ok, err := live(f.ref())
@@ -486,7 +487,7 @@ func (r *Remote) Sweep(ctx context.Context, olderThan time.Duration, live func(R
 			if err := f.repair(ctx); err != nil {
 				errs = append(errs, fmt.Errorf("blob: repair %s: %w", f.ref(), err))
 			}
-		case !ok:
+		case !ok && !young:
 			bytes += f.length
 			if dead = append(dead, f.ref()); len(dead) == deleteMost {
 				flush()

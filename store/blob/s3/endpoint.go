@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"math/rand/v2"
-	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -20,6 +19,15 @@ type endpoint struct {
 	err     error     // the last failure
 	errAt   time.Time
 	latency time.Duration // of an attempt that was answered, a sliding mean
+	asking  bool          // a request is slow, and a probe asks whether the server is there at all
+	alive   context.Context
+	cut     context.CancelFunc // ends alive when the breaker opens: what is under way is given up
+}
+
+func newEndpoint(u *url.URL) *endpoint {
+	e := &endpoint{url: u, since: time.Now()}
+	e.alive, e.cut = context.WithCancel(context.Background())
+	return e
 }
 
 // Path is what is known of an endpoint, for doctor and metrics.
@@ -96,35 +104,66 @@ func (e *endpoint) answered(after time.Duration) {
 func (c *Client) failed(e *endpoint, err error) {
 	c.stats.faults.Add(1)
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.fails++
 	e.err, e.errAt = err, time.Now()
-	opens := e.fails >= breakAfter && !e.open && c.ctx.Err() == nil
-	if opens {
-		e.open, e.since = true, time.Now()
-		c.probes.Add(1)
+	if e.fails >= breakAfter {
+		c.lose(e)
 	}
+}
+
+// lose opens the breaker and starts the prober. e.mu is held.
+func (c *Client) lose(e *endpoint) {
+	if e.open || c.ctx.Err() != nil {
+		return
+	}
+	e.open, e.since = true, time.Now()
+	e.cut()
+	c.cfg.Log.Warn("path to S3 lost", "endpoint", e.url.Host, "bucket", c.cfg.Bucket, "err", e.err)
+	c.probes.Go(func() { c.probe(e) })
+}
+
+// suspect asks whether a server that is slow with a request answers anybody. If not, it is lost.
+func (c *Client) suspect(e *endpoint) {
+	e.mu.Lock()
+	if e.asking || e.open || c.ctx.Err() != nil {
+		e.mu.Unlock()
+		return
+	}
+	e.asking = true
+	c.probes.Add(1)
 	e.mu.Unlock()
-	if opens {
-		c.cfg.Log.Warn("path to S3 lost", "endpoint", e.url.Host, "bucket", c.cfg.Bucket, "err", err)
-		go c.probe(e)
+	defer c.probes.Done()
+	err := c.ask(e)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asking = false
+	if err != nil && c.ctx.Err() == nil {
+		e.err, e.errAt = err, time.Now()
+		c.lose(e)
 	}
+}
+
+// ask is one probe: the smallest listing.
+func (c *Client) ask(e *endpoint) error {
+	ctx, cancel := context.WithTimeout(c.ctx, probeTimeout)
+	defer cancel()
+	return c.try(ctx, e, c.listing("", "", 1, drain))
 }
 
 // probe asks until there is an answer; then the breaker closes.
 func (c *Client) probe(e *endpoint) {
-	defer c.probes.Done()
 	for pause := firstProbe; ; pause = min(pause*3/2, maxProbe) {
 		if !sleep(c.ctx, jitter(pause)) {
 			return
 		}
-		ctx, cancel := context.WithTimeout(c.ctx, probeTimeout)
 		start := time.Now()
-		err := c.try(ctx, e, c.listing("", "", 1, func(*http.Response) error { return nil }))
-		cancel()
+		err := c.ask(e)
 		e.mu.Lock()
 		if err == nil {
 			down := time.Since(e.since)
 			e.open, e.fails, e.since, e.latency = false, 0, time.Now(), time.Since(start)
+			e.alive, e.cut = context.WithCancel(context.Background())
 			e.mu.Unlock()
 			c.cfg.Log.Info("path to S3 is back", "endpoint", e.url.Host, "bucket", c.cfg.Bucket, "down", down.Round(time.Millisecond))
 			return
@@ -134,6 +173,21 @@ func (c *Client) probe(e *endpoint) {
 		}
 		e.mu.Unlock()
 		c.adapt(err)
+	}
+}
+
+// watch bounds an attempt: by time, by the breaker, and by a second look when it is slow.
+func (c *Client) watch(ctx context.Context, e *endpoint, travel time.Duration) (context.Context, context.CancelFunc) {
+	e.mu.Lock()
+	alive := e.alive
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+travel)
+	unlink := context.AfterFunc(alive, cancel)
+	slow := time.AfterFunc(suspectAfter+travel, func() { c.suspect(e) })
+	return ctx, func() {
+		slow.Stop()
+		unlink()
+		cancel()
 	}
 }
 

@@ -221,7 +221,7 @@ func (c *Client) List(ctx context.Context, prefix string) iter.Seq2[Object, erro
 				if c.cfg.Prefix != "" {
 					key = strings.TrimPrefix(key, c.cfg.Prefix+"/")
 				}
-				if !yield(Object{Key: key, Size: o.Size, Age: now.Sub(o.LastModified), Time: o.LastModified}, nil) {
+				if !yield(Object{Key: key, Size: o.Size, Age: max(now.Sub(o.LastModified), 0), Time: o.LastModified}, nil) {
 					return
 				}
 			}

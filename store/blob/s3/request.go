@@ -80,7 +80,7 @@ func (c *Client) do(ctx context.Context, slots chan struct{}, r *request) error 
 		}
 		tried[e] = true
 		start := time.Now()
-		limit, cancel := context.WithTimeout(ctx, c.cfg.Timeout+travelTime(r.travel))
+		limit, cancel := c.watch(ctx, e, travelTime(r.travel))
 		err := c.try(limit, e, r)
 		cancel()
 		if err != nil && ctx.Err() != nil {
@@ -190,7 +190,7 @@ func (c *Client) try(ctx context.Context, e *endpoint, r *request) error {
 
 // plainly says what a timeout was.
 func plainly(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) { // the caller's end is told by his context
 		return errors.New("no answer in time")
 	}
 	return err

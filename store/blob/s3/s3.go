@@ -3,8 +3,8 @@
 // It knows nothing of mail or of what is in the objects.
 //
 // Several endpoints may lead to the same bucket. Each has a circuit breaker: after
-// a few failures in a row nothing is sent there until a lone prober has got an
-// answer, and when none is left a call fails at once with ErrAway. Otherwise a call
+// a few failures in a row, or when a probe beside a slow request is not answered either, nothing is sent there
+// until a lone prober has got an answer; what was under way is given up. When none is left a call fails at once with ErrAway. Otherwise a call
 // is tried a few times, with growing, jittered pauses, within Config.Patience.
 //
 // Put is durable when it returns nil. It may be repeated: a PUT whose answer was lost
@@ -54,7 +54,8 @@ const (
 
 	dialTimeout  = 2 * time.Second
 	probeTimeout = 2 * time.Second
-	minRate      = 256 << 10 // octets a second below which a transfer is given up
+	suspectAfter = time.Second // an attempt as old makes a probe ask whether anybody is there
+	minRate      = 256 << 10   // octets a second below which a transfer is given up
 	idleTimeout  = 60 * time.Second
 	breakAfter   = 3 // failures in a row
 	firstPause   = 50 * time.Millisecond
@@ -120,7 +121,7 @@ func Open(cfg Config) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.endpoints = append(c.endpoints, &endpoint{url: u, since: time.Now()})
+		c.endpoints = append(c.endpoints, newEndpoint(u))
 	}
 	c.keys = keyring{file: cfg.Credentials, profile: cmp.Or(cfg.Profile, "default")}
 	if _, err := c.keys.load(); err != nil {
