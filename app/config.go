@@ -15,6 +15,7 @@ import (
 	"bahnpost/mail"
 	"bahnpost/serve/admin"
 	"bahnpost/store"
+	"bahnpost/store/blob"
 )
 
 // ConfigFile is the name of the configuration within a node's directory.
@@ -94,6 +95,9 @@ type StoreConfig struct {
 	Database       string   `toml:"database"`
 	PasswordFile   string   `toml:"database_password_file"`
 	Bodies         []string `toml:"bodies"`
+	ReadCache      Size     `toml:"read_cache"`
+	Spool          Size     `toml:"bodies_spool"`
+	Degraded       bool     `toml:"bodies_degraded"`
 	StartWait      Duration `toml:"start_wait"`
 	Patience       Duration `toml:"patience"`
 	DefaultQuota   Size     `toml:"default_quota"`
@@ -255,6 +259,14 @@ func (c *Config) check(path string, b []byte) error {
 	if c.Store.Database != "" {
 		if _, err := store.ParseDatabase(c.Store.Database); err != nil {
 			bad("store.database", err.Error())
+		}
+		for _, u := range c.Store.Bodies {
+			if err := blob.CheckURL(u); err != nil {
+				bad("store.bodies", err.Error())
+			}
+		}
+		if len(c.Store.Bodies) > 2 {
+			bad("store.bodies", "names more than two places; right is one, or two that mirror each other")
 		}
 	} else if len(c.Store.Bodies) > 0 {
 		bad("store.bodies", "needs database: a node without one keeps bodies in its directory")

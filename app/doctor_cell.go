@@ -63,6 +63,7 @@ func doctorCell(ctx context.Context, dir string, c *Config) []Finding {
 	if c.Store.inRows() {
 		fs = append(fs, Finding{Note, "bodies", fmt.Sprintf("have no place of their own ([store] bodies): mail above %d KiB is refused", store.RowMax>>10)})
 	}
+	fs = append(fs, doctorBodies(ctx, c)...)
 	return append(fs, doctorResolvers(ctx, cellNames(place, c))...)
 }
 

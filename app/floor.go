@@ -62,14 +62,13 @@ func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger, how
 	}
 	f := &floor{}
 	f.store, err = openStore(ctx, store.Config{Dir: filepath.Join(dir, storeDir), Database: dsn, Bodies: c.Store.Bodies,
-		DB: store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{Keep: keep(c.Store.BodyCache)}}, how.wait, log)
+		Remote: blob.RemoteConfig{Cache: int64(c.Store.ReadCache), Spool: int64(c.Store.Spool), Degraded: c.Store.Degraded, Log: log},
+		DB:     store.DBConfig{CacheKB: int(c.Store.PageCache >> 10)}, Blob: blob.DirConfig{Keep: keep(c.Store.BodyCache)}}, how.wait, log)
 	if err != nil {
 		return nil, withDisk(dir, err)
 	}
-	if !how.found {
-		if err := f.cellFounded(ctx, c); err != nil {
-			return nil, errors.Join(err, f.store.Close())
-		}
+	if err := f.settle(ctx, c, how); err != nil {
+		return nil, errors.Join(err, f.store.Close())
 	}
 	f.directory, err = directory.New(ctx, f.store.DB, directory.Config{DetailSeparator: c.Mail.DetailSeparator})
 	if err == nil {

@@ -33,17 +33,29 @@ func founded(dir string, c *Config) error {
 	return err
 }
 
-// cellFounded is founded for a database that nodes share.
-func (f *floor) cellFounded(ctx context.Context, c *Config) error {
+// settle is founded for a cell of many nodes: one that is there must be the one that is meant, a new one must have a place for bodies.
+func (f *floor) settle(ctx context.Context, c *Config, how opening) error {
 	if !c.Store.shared() {
 		return nil
 	}
 	there, err := f.store.Founded(ctx)
-	if err == nil && !there {
+	if err == nil && !there && !how.found {
 		place, _ := store.ParseDatabase(c.Store.Database) // checked by LoadConfig
 		err = fmt.Errorf("there is no cell in the %v: is it the right one? \"bahnpost init DIR --store … --domain …\" makes a new cell", place)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if r := f.store.Remote(); r != nil && how.found {
+		prepare := r.Found
+		if there {
+			prepare = r.Ready
+		}
+		if err := prepare(ctx); err != nil {
+			return fmt.Errorf("[store] bodies: %w", err)
+		}
+	}
+	return f.store.Agree(ctx, c.Store.Bodies)
 }
 
 // FirstAccounts founds the cell of the node in dir: the domain and the administrator, to whom it

@@ -33,6 +33,9 @@ func (n *Node) observe() {
 		m.Counter("bahnpost_bodies_syncs_total", "Syncs of packs; bodies put by syncs is the mean batch.", nil, body(func(s blob.Stats) int64 { return s.Flushes }))
 		m.Counter("bahnpost_bodies_lost_syncs_total", "Syncs of packs that failed: look at the disk.", nil, body(func(s blob.Stats) int64 { return s.Lost }))
 	}
+	if r := n.floor.store.Remote(); r != nil {
+		n.observeRemote(r)
+	}
 	for _, x := range []struct {
 		name, help string
 		gauge      bool

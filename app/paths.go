@@ -16,7 +16,7 @@ import (
 
 // Times of the look at the ways in and out.
 const (
-	pathsEvery   = 5 * time.Second
+	pathsEvery   = 2 * time.Second
 	resolveEvery = time.Minute
 )
 
@@ -77,7 +77,7 @@ func (n *Node) watchPaths(ctx context.Context) {
 	defer tick.Stop()
 	var resolved time.Time
 	for {
-		n.lookDatabase()
+		n.lookStore()
 		n.lookListening()
 		if time.Since(resolved) >= resolveEvery {
 			resolved = time.Now()
@@ -91,9 +91,14 @@ func (n *Node) watchPaths(ctx context.Context) {
 	}
 }
 
-func (n *Node) lookDatabase() {
+func (n *Node) lookStore() {
 	for _, x := range n.floor.store.DB.Paths() {
 		n.paths.is("database", x.Host, x.Up, x.Err)
+	}
+	if r := n.floor.store.Remote(); r != nil {
+		for _, x := range r.Paths() {
+			n.paths.is("bodies", x.Name, x.Up, errors.New(x.Err))
+		}
 	}
 }
 

@@ -1,12 +1,16 @@
 package town
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"bahnpost/serve/admin"
+	"bahnpost/store/blob/s3/s3test"
 )
 
 // TestCluster: two nodes on one PostgreSQL are one cell: who is added over one can be delivered to over either.
@@ -188,5 +192,80 @@ func (w *Town) metric(t *testing.T, want string) {
 		case <-deadline:
 			t.Fatalf("metrics never have %s\n%s", want, m)
 		}
+	}
+}
+
+// TestClusterOnS3: bodies of a cell live in a bucket; large mail that one node took is read over another, S3 away or not as the cache has it.
+func TestClusterOnS3(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the binary; not in -short")
+	}
+	t.Parallel()
+	s := s3test.Start(t)
+	c := NewCluster(t, 2, "s3://"+s3test.Bucket+"/mail?endpoint="+s.Endpoint+"&credentials="+s.Keys)
+	a, b := c.Nodes[0], c.Nodes[1]
+	a.Serve()
+	b.Serve()
+	anna := a.Account("anna", "secret")
+	text := strings.Repeat("a large mail has a body of its own\r\n", 1<<16) // 2.3 MB, some KB when packed
+	random := make([]byte, 300<<10)
+	rand.Read(random)
+	text += base64.StdEncoding.EncodeToString(random) + "\r\n"
+	large := "Subject: large\r\n\r\n" + text
+	lmtp, err := DialLMTP(a.Addr("lmtp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lmtp.Close()
+	if rs, err := lmtp.Deliver(large, anna); err != nil || !strings.HasPrefix(rs[0], "250 ") {
+		t.Fatal(rs, err)
+	}
+	read := func(w *Town) error {
+		m, err := DialIMAP(w.Addr("imap"), anna, "secret")
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		if _, err := m.Do("SELECT INBOX"); err != nil {
+			return err
+		}
+		got, err := m.Do("FETCH 1 BODY.PEEK[TEXT]")
+		if err == nil && !strings.Contains(strings.Join(got, "\n"), text) {
+			err = errors.New("the body is another")
+		}
+		return err
+	}
+	if err := read(b); err != nil {
+		t.Errorf("over the other node: %v", err)
+	}
+	a.finds(t, "ok bodies s3://"+s3test.Bucket+" at "+s.Endpoint+" takes and gives", "note bodies there is one way")
+	a.metric(t, `bahnpost_path_up{kind="bodies",name="`+strings.TrimPrefix(s.Endpoint, "http://")+`"} 1`)
+	s.Kill()
+	for range 3 { // so that the breaker opens
+		if rs, err := lmtp.Deliver(large, anna); err != nil || !strings.HasPrefix(rs[0], "451 ") {
+			t.Errorf("large mail without S3: %v, %v; want 451", rs, err)
+		}
+	}
+	for _, w := range c.Nodes { // both have a copy: one wrote it, the other has read it
+		if err := read(w); err != nil {
+			t.Errorf("without S3: %v", err)
+		}
+	}
+	a.deliver(t, anna, "250 ") // small mail needs no bucket
+	a.metric(t, `bahnpost_path_up{kind="bodies",name="`+strings.TrimPrefix(s.Endpoint, "http://")+`"} 0`)
+	a.finds(t, "BAD bodies s3://"+s3test.Bucket+" at "+s.Endpoint+" can't be used")
+	s.Run()
+	a.metric(t, `bahnpost_path_up{kind="bodies",name="`+strings.TrimPrefix(s.Endpoint, "http://")+`"} 1`)
+	if rs, err := lmtp.Deliver(large, anna); err != nil || !strings.HasPrefix(rs[0], "250 ") {
+		t.Errorf("large mail when S3 is back: %v, %v", rs, err)
+	}
+	a.Run("check", a.Dir)
+	c.Nodes[1].Configure("/mail?", "/elsewhere?")
+	b.Kill()
+	if out, err := b.Try("", "serve", b.Dir); err == nil || !strings.Contains(out, "the cell keeps bodies elsewhere: in s3://"+s3test.Bucket+"/mail, this node would in s3://"+s3test.Bucket+"/elsewhere") {
+		t.Errorf("a node with another bucket: %v, %s", err, out)
+	}
+	if t.Failed() {
+		t.Log(a.Log(), b.Log())
 	}
 }

@@ -1,0 +1,53 @@
+package app
+
+import "bahnpost/store/blob"
+
+// observeRemote registers the figures of bodies that live outside this machine.
+func (n *Node) observeRemote(r *blob.Remote) {
+	m := n.metrics
+	read := func(f func(blob.RemoteStats) float64) func() float64 { return func() float64 { return f(r.Stats()) } }
+	for call, f := range map[string]func(blob.RemoteStats) int64{
+		"put":    func(s blob.RemoteStats) int64 { return s.S3.Puts },
+		"get":    func(s blob.RemoteStats) int64 { return s.S3.Gets },
+		"delete": func(s blob.RemoteStats) int64 { return s.S3.Deletes },
+		"list":   func(s blob.RemoteStats) int64 { return s.S3.Lists },
+	} {
+		m.Counter("bahnpost_s3_calls_total", "Calls of S3.", map[string]string{"call": call}, read(func(s blob.RemoteStats) float64 { return float64(f(s)) }))
+	}
+	for _, x := range []struct {
+		name, help string
+		gauge      bool
+		f          func(blob.RemoteStats) float64
+	}{
+		{"bahnpost_s3_faults_total", "Attempts at S3 that failed on their way.", false, func(s blob.RemoteStats) float64 { return float64(s.S3.Faults) }},
+		{"bahnpost_s3_busy_total", "Times S3 asked for patience.", false, func(s blob.RemoteStats) float64 { return float64(s.S3.Busy) }},
+		{"bahnpost_s3_away_total", "Calls that failed because no endpoint answered.", false, func(s blob.RemoteStats) float64 { return float64(s.S3.Away) }},
+		{"bahnpost_bodies_put_total", "Bodies written.", false, func(s blob.RemoteStats) float64 { return float64(s.Puts) }},
+		{"bahnpost_bodies_opened_total", "Bodies opened.", false, func(s blob.RemoteStats) float64 { return float64(s.Opens) }},
+		{"bahnpost_bodies_cache_hits_total", "Bodies read from this node's copy.", false, func(s blob.RemoteStats) float64 { return float64(s.CacheHits) }},
+		{"bahnpost_bodies_cache_misses_total", "Bodies that this node had no copy of.", false, func(s blob.RemoteStats) float64 { return float64(s.CacheMisses) }},
+		{"bahnpost_bodies_cache_damaged_total", "Copies whose checksum failed: look at the disk.", false, func(s blob.RemoteStats) float64 { return float64(s.CacheDamaged) }},
+		{"bahnpost_bodies_cache_refused_total", "Copies that could not be made: look at the disk.", false, func(s blob.RemoteStats) float64 { return float64(s.CacheRefused) }},
+		{"bahnpost_bodies_cache_bytes", "Octets of copies.", true, func(s blob.RemoteStats) float64 { return float64(s.CacheBytes) }},
+		{"bahnpost_bodies_spool_bodies", "Bodies that wait on this node for their place.", true, func(s blob.RemoteStats) float64 { return float64(s.SpoolBodies) }},
+		{"bahnpost_bodies_spool_bytes", "Octets of these.", true, func(s blob.RemoteStats) float64 { return float64(s.SpoolBytes) }},
+		{"bahnpost_bodies_mirror_owed", "Bodies that one side of the mirror has yet to get.", true, func(s blob.RemoteStats) float64 { return float64(s.MirrorOwed) }},
+		{"bahnpost_bodies_mirror_repaired_total", "Bodies that a side of the mirror got from the other.", false, func(s blob.RemoteStats) float64 { return float64(s.MirrorRepaired) }},
+	} {
+		if x.gauge {
+			m.Gauge(x.name, x.help, nil, read(x.f))
+		} else {
+			m.Counter(x.name, x.help, nil, read(x.f))
+		}
+	}
+	for _, p := range r.Paths() {
+		m.Gauge("bahnpost_bodies_path_seconds", "Time to answer of a way to the bodies, a sliding mean.", map[string]string{"name": p.Name}, func() float64 {
+			for _, now := range r.Paths() {
+				if now.Name == p.Name {
+					return now.Latency.Seconds()
+				}
+			}
+			return 0
+		})
+	}
+}
