@@ -31,6 +31,3 @@ type Path struct {
 	Err     error     // why not, without secrets
 	Since   time.Time // when this last changed
 }
-
-// Paths lists the ways to the database in the order of the configuration; none for SQLite.
-func (d *DB) Paths() []Path { return nil }

@@ -137,12 +137,12 @@ func BenchmarkDelivery(b *testing.B) {
 			deliver(b, open(b, db.Config{Path: filepath.Join(b.TempDir(), "mail.db")}), 0, c, true)
 		})
 	}
-	dsn := dbtest.Postgres(b)
+	server := dbtest.Start(b)
 	for _, c := range []int{1, 32} {
 		for name, queued := range map[string]bool{"Exec": false, "Send": true} {
 			b.Run(fmt.Sprintf("PostgreSQL%s/c=%d", name, c), func(b *testing.B) {
-				d := open(b, db.Config{Postgres: dbtest.Schema(b, dsn, b.Name()+strconv.Itoa(b.N))})
-				deliver(b, d, postmaster(b, dsn), c, queued)
+				d := open(b, db.Config{Postgres: dbtest.Schema(b, server.DSN, b.Name()+strconv.Itoa(b.N))})
+				deliver(b, d, server.PID(), c, queued)
 			})
 		}
 	}
@@ -154,21 +154,6 @@ func processCPU() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// postmaster is the pid of dsn's server.
-func postmaster(b *testing.B, dsn string) int {
-	dir := strings.TrimPrefix(strings.Fields(dsn)[0], "host=")
-	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(first)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return pid
 }
 
 // serverCPU is the time that the server's living processes have used, where /proc tells.

@@ -28,42 +28,30 @@ var errAborted = errors.New("db: a statement of the update failed and its error 
 
 // openPostgres is Open for the second engine.
 func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
-	pc, err := pgconn.ParseConfig(cfg.Postgres)
+	g, err := newGate(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("db: open: %w", err)
 	}
-	settings := sessionSettings(pc, cfg)
-	var dial func(ctx context.Context) (*pgConn, error)
-	dial = func(ctx context.Context) (*pgConn, error) {
-		h, err := pgconn.ConnectConfig(ctx, pc)
-		if err != nil {
-			return nil, err
-		}
-		if err := h.Exec(ctx, settings).Close(); err != nil {
-			h.Close(ctx)
-			return nil, err
-		}
-		c := &pgConn{h: h, stmts: make(map[pgKey]*pgStmt), locks: make(map[string][2]string), laneOf: make(map[int64]int),
-			redial: dial, sync: !cfg.NoSync, unordered: cfg.Unordered}
-		c.live.Store(h)
-		return c, nil
-	}
-	c, err := dial(ctx)
+	c, err := g.open(ctx)
 	if err == nil {
 		err = c.suits(ctx)
 	}
+	if err == nil {
+		if err = c.register(); err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}
 	if err != nil {
+		g.close()
 		return nil, fmt.Errorf("db: open: %w", err)
 	}
-	if err := c.register(); err != nil {
-		return nil, errors.Join(fmt.Errorf("db: open: %w", err), c.close())
-	}
-	d := &DB{core{cfg: cfg}}
+	d := &DB{core{cfg: cfg, gate: g}}
 	d.pool.init(cfg, func(ctx context.Context) (*Conn, error) {
-		c, err := dial(ctx)
+		c, err := g.open(ctx)
 		return &Conn{pg: c}, err
 	})
 	d.writer.start(cfg, &Tx{Conn: Conn{pg: c}})
+	g.start()
 	return d, nil
 }
 
@@ -75,6 +63,10 @@ func sessionSettings(pc *pgconn.Config, cfg Config) string {
 		// made while the table was small must not read all of it when it has grown.
 		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
 		"plan_cache_mode": "force_generic_plan",
+		// The server shall let go of the locks of a node that it does not hear from. No statement_timeout: it would
+		// end the wait of a COMMIT for the standby, and that commit would be said to be durable.
+		"idle_in_transaction_session_timeout": "10s", "lock_timeout": "20s", "statement_timeout": "0",
+		"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3", "tcp_user_timeout": "10000",
 	}
 	for k, v := range pc.RuntimeParams {
 		set[k] = v
@@ -136,6 +128,14 @@ func (c *pgConn) suits(context.Context) error {
 	return nil
 }
 
+// away gives an error that came with the loss of a connection, by which nothing was done, its name.
+func away(err error) error {
+	if errors.Is(err, ErrAway) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrAway, err)
+}
+
 // pgClass reports whether err is the server's, with an SQLSTATE that begins with class.
 func pgClass(err error, class string) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
@@ -151,6 +151,9 @@ func (c *Conn) idle() bool {
 	}
 	return c.h.GetAutocommit()
 }
+
+// lost reports whether the connection to a server is gone.
+func (c *Conn) lost() bool { return c.pg != nil && c.pg.h.IsClosed() }
 
 // settle resets what a function left standing. On PostgreSQL only the end of the transaction does.
 func (c *Conn) settle() {
@@ -214,8 +217,12 @@ func (c *pgConn) snapshot(ctx context.Context, conn *Conn, fn func(*Conn) error)
 		c.ctx = nil           // the end must run even when ctx is over
 		_ = c.end("ROLLBACK") // what was read stands; fit judges the connection
 	}
-	if err != nil && ctx.Err() != nil && (pgClass(err, sqlStateCancelled) || c.h.IsClosed()) {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && (pgClass(err, sqlStateCancelled) || c.h.IsClosed()):
 		err = fmt.Errorf("db: view: %w", ctx.Err())
+	case c.h.IsClosed():
+		err = away(err)
 	}
 	return err
 }

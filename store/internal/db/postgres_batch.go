@@ -249,10 +249,8 @@ func (w *writer) tryQueued(r *request) {
 	switch {
 	case w.tx.idle(): // the connection was lost
 		w.inTx = false
-		r.err = cmp.Or(r.err, errors.New("db: transaction ended inside an update"))
-		if m.shared {
-			w.replay()
-		}
+		r.err = away(cmp.Or(r.err, errors.New("db: transaction ended inside an update")))
+		w.replay()
 	case m.foreign != nil:
 		w.replay()
 	case r.err == nil:

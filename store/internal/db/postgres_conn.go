@@ -26,7 +26,9 @@ import (
 type pgConn struct {
 	h      *pgconn.PgConn
 	live   atomic.Pointer[pgconn.PgConn] // h, for interrupt
-	redial func(context.Context) (*pgConn, error)
+	g      *gate
+	stale  atomic.Bool  // it may lead to a server that hangs
+	since  atomic.Int64 // when the answer that is waited for was asked for, Unix ns; 0: none is
 	stmts  map[pgKey]*pgStmt
 	names  int             // given to statements and portals so far
 	ctx    context.Context // of the running View that can end early
@@ -42,6 +44,8 @@ type pgConn struct {
 	begin   string    // BEGIN that is in the queue: nothing of the transaction has run
 	inTx    bool      // in a transaction, or BEGIN is queued
 	failed  bool      // the transaction takes no more statements
+	heard   bool      // the server has answered within it
+	warned  bool      // … with a warning
 	wrote   bool      // the transaction has changed rows
 	marker  marker    // of the writer
 	member  member
@@ -226,6 +230,7 @@ const keepBuffer = 1 << 20
 // if the server has one to give, and each statement waits for its answer.
 func (c *pgConn) flush() error {
 	err := c.encodeErr
+	c.since.Store(time.Now().UnixNano())
 	if err == nil {
 		_, err = c.h.Conn().Write(c.out)
 	}
@@ -241,6 +246,7 @@ func (c *pgConn) flush() error {
 
 // receive reads answers up to the server's ReadyForQuery.
 func (c *pgConn) receive() (r reply) {
+	defer c.since.Store(0)
 	for {
 		m, err := c.h.ReceiveMessage(context.Background())
 		if err != nil {
@@ -249,7 +255,7 @@ func (c *pgConn) receive() (r reply) {
 		}
 		switch m := m.(type) {
 		case *pgproto3.ReadyForQuery:
-			c.pending = c.pending[:0]
+			c.pending, c.heard = c.pending[:0], true
 			c.inTx, c.failed = m.TxStatus != 'I', m.TxStatus == 'E'
 			c.wrote = c.wrote && c.inTx
 			if r.err != nil {
@@ -269,6 +275,8 @@ func (c *pgConn) receive() (r reply) {
 			r.err = cmp.Or(r.err, c.answered(m.CommandTag))
 		case *pgproto3.EmptyQueryResponse:
 			r.err = cmp.Or(r.err, c.answered(nil))
+		case *pgproto3.NoticeResponse:
+			c.warned = c.warned || m.SeverityUnlocalized == "WARNING"
 		case *pgproto3.PortalSuspended:
 			r.more = true
 		case *pgproto3.ErrorResponse:
@@ -375,6 +383,10 @@ func (c *pgConn) exec(sql string, args []Value) (changed int64, err error) {
 
 // open begins a transaction with the next statement that waits for an answer.
 func (c *pgConn) open(begin string) error {
+	if c.stale.Load() && !c.h.IsClosed() {
+		c.h.Conn().Close() // no farewell: nobody may read it
+		c.drop()
+	}
 	if c.h.IsClosed() {
 		if err := c.reconnect(); err != nil {
 			return err
@@ -386,7 +398,7 @@ func (c *pgConn) open(begin string) error {
 	c.forgetQueue()
 	c.enqueue(begin, nil, AnyCount)
 	c.member = member{}
-	c.begin, c.inTx = begin, true
+	c.begin, c.inTx, c.heard = begin, true, false
 	return nil
 }
 
@@ -408,12 +420,13 @@ func (c *pgConn) reconnect() error {
 	}
 	ctx, cancel := context.WithTimeout(parent, reconnectPatience)
 	defer cancel()
-	fresh, err := c.redial(ctx)
+	h, err := c.g.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
-	c.h, c.stmts = fresh.h, fresh.stmts
+	c.h, c.stmts = h, make(map[pgKey]*pgStmt)
 	c.live.Store(c.h)
+	c.stale.Store(false)
 	c.out = c.out[:0]
 	c.reset()
 	return nil
@@ -441,6 +454,7 @@ func (c *pgConn) end(sql string) error {
 
 // commit sends what is queued together with COMMIT, unless a count must be looked at before.
 func (c *pgConn) commit() error {
+	c.member = member{}
 	for i := range c.queue {
 		if c.queue[i].want != AnyCount {
 			if err := c.settleQueue(); err != nil {
@@ -459,9 +473,13 @@ func (c *pgConn) commit() error {
 		c.pending = append(c.pending, pending{want: AnyCount, sql: "COMMIT", own: true})
 	}
 	if err == nil {
+		c.warned = false
 		r := c.exchange()
 		if err = r.err; err == nil && r.tag != "COMMIT" {
 			err = errAborted // the server says ROLLBACK to the commit of a failed transaction
+		}
+		if err == nil && c.warned && marked {
+			return c.confirm()
 		}
 	}
 	queue, args := c.queue, c.args
@@ -514,11 +532,15 @@ func (c *pgConn) interrupt() {
 	_ = h.CancelRequest(ctx) // the deadline does it otherwise
 }
 
+// cutOff ends the wait for an answer. Called on another goroutine.
+func (c *pgConn) cutOff() { c.live.Load().Conn().SetDeadline(time.Now()) }
+
 // drop closes a connection that is of no more use.
 func (c *pgConn) drop() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	c.h.Close(ctx)
+	c.since.Store(0)
 	c.reset()
 	clear(c.stmts)
 }
@@ -540,6 +562,7 @@ func (c *pgConn) leave() error {
 }
 
 func (c *pgConn) close() error {
+	c.g.forget(c)
 	ctx, cancel := context.WithTimeout(context.Background(), interruptGrace)
 	defer cancel()
 	return c.h.Close(ctx)

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ const (
 	sqlRegister = `INSERT INTO db_nodes(node, commits) VALUES(?,0)`
 	sqlLeave    = `DELETE FROM db_nodes WHERE node=?`
 	sqlTake     = `UPDATE db_nodes SET commits=?3 WHERE node=?1 AND commits=?2`
+	sqlTouch    = `UPDATE db_nodes SET commits=commits WHERE node=?`
 	sqlCommits  = `SELECT commits FROM db_nodes WHERE node=?`
 
 	// sqlMark fails if the number was taken: nothing is divided by zero.
@@ -89,7 +91,7 @@ func (c *pgConn) outcome(fault error) error {
 			return nil
 		}
 		if err == nil {
-			return fmt.Errorf("db: connection was lost before the commit: %w", fault)
+			return away(fmt.Errorf("db: connection was lost before the commit: %w", fault))
 		}
 		select {
 		case <-pause.C:
@@ -97,6 +99,18 @@ func (c *pgConn) outcome(fault error) error {
 			return fmt.Errorf("%w: %w", ErrUnknown, errors.Join(fault, err))
 		}
 	}
+}
+
+// confirm is for a commit that the server said yes to with a warning: it may have stopped to wait for
+// the standby. What it waits for next comes after it.
+func (c *pgConn) confirm() error {
+	c.forgetQueue()
+	c.warned = false
+	_, err := c.exec(sqlTouch, []Value{Int(c.marker.node)})
+	if err == nil && !c.warned {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrUnknown, cmp.Or(err, errors.New("the server does not wait for its standby")))
 }
 
 // settled reports whether the last commit is there, and keeps it from coming later if it is not.
@@ -120,7 +134,10 @@ func (c *pgConn) settled() (done bool, err error) {
 		return false, err
 	}
 	switch now {
-	case m.commit:
+	case m.commit: // and on the standby, once this is
+		if _, err := c.exec(sqlTouch, []Value{Int(m.node)}); err != nil {
+			return false, err
+		}
 		return true, nil
 	case m.commit + 1: // taken by a try whose own answer was lost
 		m.commit++

@@ -38,6 +38,7 @@ type core struct {
 	writer writer
 	pool   pool
 	alone  alone
+	gate   *gate // PostgreSQL
 
 	closeOnce sync.Once
 	closeErr  error
@@ -174,6 +175,9 @@ func (c Config) anchor(conn *Tx) error {
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
 		d.closeErr = errors.Join(d.pool.close(), d.writer.close())
+		if d.gate != nil {
+			d.gate.close()
+		}
 	})
 	return d.closeErr
 }

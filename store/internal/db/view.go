@@ -39,6 +39,23 @@ func (p *pool) init(cfg Config, open func(context.Context) (*Conn, error)) {
 
 // view is DB.View.
 func (s *core) view(ctx context.Context, fn func(*Conn) error) error {
+	if s.gate == nil {
+		return s.look(ctx, fn)
+	}
+	return s.gate.retry(ctx, func() (final bool, err error) {
+		if down, _ := s.gate.state(); down != nil {
+			return false, down
+		}
+		err = s.look(ctx, func(c *Conn) error {
+			defer func() { final = c.pg.heard }() // fn has seen something, and is not run again
+			return fn(c)
+		})
+		return final, err
+	})
+}
+
+// look runs fn with a reading connection.
+func (s *core) look(ctx context.Context, fn func(*Conn) error) error {
 	p := &s.pool
 	if err := p.enter(); err != nil {
 		return err

@@ -96,6 +96,20 @@ func (w *writer) checkpointPages() int { return max(w.cfg.CheckpointKB/(pageSize
 
 // update is DB.Update.
 func (s *core) update(ctx context.Context, key int64, ask []Question, fn func(*Tx) error, committed func()) error {
+	if s.gate == nil {
+		return s.once(ctx, nil, key, ask, fn, committed)
+	}
+	return s.gate.retry(ctx, func() (final bool, err error) {
+		down, turned := s.gate.state()
+		if down != nil {
+			return false, down
+		}
+		return false, s.once(ctx, turned, key, ask, fn, committed)
+	})
+}
+
+// once gives fn to the writer. It is taken back when ctx ends or turned says that the database is away, if it has not started.
+func (s *core) once(ctx context.Context, turned <-chan struct{}, key int64, ask []Question, fn func(*Tx) error, committed func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -107,13 +121,22 @@ func (s *core) update(ctx context.Context, key int64, ask []Question, fn func(*T
 	if !w.push(r) {
 		return ErrClosed
 	}
-	select {
-	case <-r.done:
-	case <-ctx.Done():
-		if r.state.CompareAndSwap(waiting, abandoned) {
-			return ctx.Err() // the writer still holds r and drops it
+	for ended := false; !ended; {
+		select {
+		case <-r.done:
+			ended = true
+		case <-ctx.Done():
+			if r.state.CompareAndSwap(waiting, abandoned) {
+				return ctx.Err() // the writer still holds r and drops it
+			}
+			<-r.done
+			ended = true
+		case <-turned:
+			down, next := s.gate.state()
+			if turned = next; down != nil && r.state.CompareAndSwap(waiting, abandoned) {
+				return down
+			}
 		}
-		<-r.done
 	}
 	err := r.err
 	r.fn, r.committed, r.ask = nil, nil, nil
@@ -424,7 +447,11 @@ func (w *writer) commit() (again bool, err error) {
 		}
 	}
 	if err := w.exec("COMMIT"); err != nil {
-		return false, fmt.Errorf("db: commit: %w", err)
+		err = fmt.Errorf("db: commit: %w", err)
+		if again = w.tx.lost() && !errors.Is(err, ErrUnknown); again {
+			err = away(err)
+		}
+		return again, err
 	}
 	w.inTx = false
 	w.n.commits.Add(1)

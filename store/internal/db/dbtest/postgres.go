@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -21,59 +21,121 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Postgres starts a PostgreSQL server of the test's own, on a socket in a
-// temporary directory, and returns its DSN. The server ends with the test, and
-// with the test's process too. Its commits are not synced: nobody cuts the power.
+// Server is a PostgreSQL server of the test's own, on a socket in a temporary
+// directory. It ends with the test, and with the test's process too.
+// Its commits are not synced: nobody cuts the power. Not safe for concurrent use.
+type Server struct {
+	DSN string
+
+	t        testing.TB
+	bin, dir string
+	who      *syscall.SysProcAttr
+	cmd      *exec.Cmd
+	in       io.Closer
+	log      strings.Builder
+}
+
+// Postgres starts a server and returns its DSN.
 // Where PostgreSQL is not installed, or cannot run, the test is skipped; with -short too.
 func Postgres(t testing.TB) (dsn string) {
+	t.Helper()
+	return Start(t).DSN
+}
+
+// Start is Postgres for a test that does the server harm.
+func Start(t testing.TB) *Server {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a PostgreSQL server")
 	}
-	bin := binaries()
-	if bin == "" {
+	s := &Server{t: t, bin: binaries()}
+	if s.bin == "" {
 		t.Skip("PostgreSQL is not installed (Debian: postgresql)")
 	}
-	dir, err := os.MkdirTemp("", "bp-pg-") // short: a socket's path has at most 107 octets
-	if err != nil {
+	var err error
+	if s.dir, err = os.MkdirTemp("", "bp-pg-"); err != nil { // short: a socket's path has at most 107 octets
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	who, err := unprivileged(dir)
-	if err != nil {
+	t.Cleanup(func() { os.RemoveAll(s.dir) })
+	if s.who, err = unprivileged(s.dir); err != nil {
 		t.Skip("PostgreSQL will not run as root, and there is nobody else: ", err)
 	}
-	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "bahnpost", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "--no-instructions")
-	initdb.Dir, initdb.SysProcAttr = dir, who
+	initdb := exec.Command(filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", "bahnpost", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "--no-instructions")
+	initdb.Dir, initdb.SysProcAttr = s.dir, s.who
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Skipf("PostgreSQL cannot make its directory: %v\n%s", err, out)
 	}
-	var log strings.Builder
-	// The shell stops the server when its input ends, however this process does.
-	server := exec.Command("/bin/sh", "-c", `"$@" <&- & p=$!; cat >/dev/null; kill -INT $p; wait $p`, "sh",
-		filepath.Join(bin, "postgres"), "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off",
-		"-c", "max_connections=500", "-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "autovacuum=off")
-	server.Dir, server.SysProcAttr, server.Stdout, server.Stderr = dir, who, &log, &log
-	in, err := server.StdinPipe()
-	if err == nil {
-		err = server.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.DSN = fmt.Sprintf("host=%s user=bahnpost dbname=postgres", s.dir)
 	t.Cleanup(func() {
-		in.Close()
-		server.Wait()
+		s.end()
 		if t.Failed() && testing.Verbose() {
-			t.Log(log.String())
+			t.Log(s.log.String())
 		}
 	})
-	dsn = fmt.Sprintf("host=%s user=bahnpost dbname=postgres", dir)
-	if err := await(t.Context(), dsn); err != nil {
+	s.Run()
+	if err := await(t.Context(), s.DSN); err != nil {
 		t.Skipf("PostgreSQL does not answer: %v", err)
 	}
-	return dsn
+	return s
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// Run starts the server, anew after Kill. It does not wait until the server answers.
+func (s *Server) Run() {
+	s.t.Helper()
+	// The shell stops the server when its input ends, however this process does.
+	s.cmd = exec.Command("/bin/sh", "-c", `"$@" <&- & p=$!; cat >/dev/null; kill -INT $p; wait $p`, "sh",
+		filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off",
+		"-c", "max_connections=500", "-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "autovacuum=off")
+	s.cmd.Dir, s.cmd.SysProcAttr, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.who, &s.log, &s.log
+	in, err := s.cmd.StdinPipe()
+	if err == nil {
+		err = s.cmd.Start()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.in = in
+}
+
+// PID is the server's first process.
+func (s *Server) PID() int {
+	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, bad := strconv.Atoi(first)
+	if err := errors.Join(err, bad); err != nil {
+		s.t.Fatal(err)
+	}
+	return pid
+}
+
+// Kill ends the server at once and waits until it is gone.
+func (s *Server) Kill() {
+	syscall.Kill(s.PID(), syscall.SIGKILL)
+	s.end()
+}
+
+func (s *Server) end() {
+	if s.cmd != nil {
+		s.in.Close()
+		s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// Signal sends a signal to all the server's processes: SIGSTOP and SIGCONT.
+func (s *Server) Signal(sig syscall.Signal) {
+	pid := s.PID()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		s.t.Skip("the system does not tell the server's processes: ", err)
+	}
+	for _, f := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
+		if n, err := strconv.Atoi(f); err == nil {
+			syscall.Kill(n, sig)
+		}
+	}
 }
 
 // binaries is the directory of the newest server installed, "" if there is none.
