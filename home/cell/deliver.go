@@ -103,7 +103,7 @@ func (d *delivery) update(ctx context.Context, which []int) (err error) {
 		prefixes[k] = d.prefix(to)
 	}
 	ticket := mailstore.Ticket{Account: account, Epoch: d.epoch}
-	return d.l.store.Update(ctx, ticket, func(tx *mailstore.Tx) error {
+	return d.l.store.UpdateWith(ctx, ticket, d.expect(account, targets), func(tx *mailstore.Tx) error {
 		for k, i := range which {
 			if err := d.append(tx, which[:k], i, targets[k], prefixes[k]); err != nil {
 				return err
@@ -111,6 +111,29 @@ func (d *delivery) update(ctx context.Context, which []int) (err error) {
 		}
 		return nil
 	})
+}
+
+// expect says what the update will most likely append.
+func (d *delivery) expect(a mail.AccountID, targets []mailstore.MailboxID) []mailstore.Expect {
+	if !d.l.store.Shared() {
+		return nil // a question costs nothing
+	}
+	out := make([]mailstore.Expect, len(targets))
+	for k, id := range targets {
+		if id == 0 {
+			id = d.l.store.LikelyInbox(a)
+		}
+		out[k] = mailstore.Expect{Body: d.body, Dedup: d.key(id)}
+	}
+	return out
+}
+
+// key makes the delivery into a mailbox idempotent, "" if the envelope has no name.
+func (d *delivery) key(box mailstore.MailboxID) string {
+	if d.env.ID == "" {
+		return ""
+	}
+	return d.env.ID + "/" + strconv.FormatInt(int64(box), 10)
 }
 
 // append stores the copy of recipient i, unless one of those before it put the
@@ -128,9 +151,7 @@ func (d *delivery) append(tx *mailstore.Tx, before []int, i int, target mailstor
 		}
 	}
 	m := mailstore.NewMessage{Body: d.body, Prefix: prefix, Internal: d.env.Received}
-	if d.env.ID != "" {
-		m.Dedup = d.env.ID + "/" + strconv.FormatInt(int64(box.ID), 10)
-	}
+	m.Dedup = d.key(box.ID)
 	a, err := tx.Append(box.ID, m)
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func (s *Store) ACL(ctx context.Context, a mail.AccountID, m MailboxID) (map[str
 		return nil, err
 	}
 	out := make(map[string]string)
-	err := s.db.View(ctx, func(c *db.Conn) error {
+	err := s.view(ctx, func(c *db.Conn) error {
 		for r, err := range c.Rows(`SELECT identifier, rights FROM acl WHERE account_id=? AND mailbox_id=?`, db.Int(a), db.Int(m)) {
 			if err != nil {
 				return err
@@ -112,7 +112,7 @@ func (s *Store) Metadata(ctx context.Context, a mail.AccountID, m MailboxID) (ma
 		}
 	}
 	out := make(map[string][]byte)
-	err := s.db.View(ctx, func(c *db.Conn) error {
+	err := s.view(ctx, func(c *db.Conn) error {
 		for r, err := range c.Rows(`SELECT entry, value FROM metadata WHERE account_id=? AND mailbox_id=?`, db.Int(a), db.Int(m)) {
 			if err != nil {
 				return err

@@ -267,7 +267,7 @@ func (b *Box) Vanished(ctx context.Context, since ModSeq, known UIDSet) (gone UI
 	}
 	known = known.Intersect(Range(1, m.UIDNext-1))
 	var floor ModSeq
-	err = b.s.db.View(ctx, func(c *db.Conn) error {
+	err = b.s.view(ctx, func(c *db.Conn) error {
 		gone = nil
 		if _, err := c.Row(sqlFloor, db.Int(b.account)).Scan(&floor); err != nil || since < floor {
 			return err
@@ -335,7 +335,7 @@ func (b *Box) Metas(ctx context.Context, rows []Row) iter.Seq2[*Meta, error] {
 	return func(yield func(*Meta, error) bool) {
 		m := new(metaBatch)
 		for stride := range slices.Chunk(rows, metaStride) {
-			err := b.s.db.View(ctx, func(c *db.Conn) error { return m.read(c, b, stride) })
+			err := b.s.view(ctx, func(c *db.Conn) error { return m.read(c, b, stride) })
 			if err != nil {
 				yield(nil, err)
 				return

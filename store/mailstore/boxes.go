@@ -367,7 +367,7 @@ func (b *Box) await(ctx context.Context, l *loading, snap ModSeq) error {
 
 // readRows reads the index in one snapshot, whose modseq of the mailbox is snap.
 func (b *Box) readRows(ctx context.Context) (rows rowList, more map[UID][]KeywordID, snap ModSeq, err error) {
-	err = b.s.db.View(ctx, func(c *db.Conn) error {
+	err = b.s.view(ctx, func(c *db.Conn) error {
 		rows, more = rowList{}, nil
 		if found, err := c.Row(`SELECT modseq FROM mailboxes WHERE account_id=? AND mailbox_id=?`, db.Int(b.account), db.Int(b.id)).Scan(&snap); err != nil || !found {
 			if err == nil {

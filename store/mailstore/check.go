@@ -80,7 +80,7 @@ func (c *checker) engine() error {
 // accounts checks one account after the other.
 func (c *checker) accounts() error {
 	var ids []mail.AccountID
-	err := c.s.db.View(c.ctx, func(q *db.Conn) error {
+	err := c.s.view(c.ctx, func(q *db.Conn) error {
 		ids = nil
 		for r, err := range q.Rows(`SELECT account_id FROM accounts WHERE removed=0 ORDER BY account_id`) {
 			if err != nil {
@@ -96,7 +96,7 @@ func (c *checker) accounts() error {
 	}
 	for _, id := range ids {
 		n := len(c.found)
-		if err := c.s.db.View(c.ctx, func(q *db.Conn) error { c.found = c.found[:n]; return c.account(q, id) }); err != nil {
+		if err := c.s.view(c.ctx, func(q *db.Conn) error { c.found = c.found[:n]; return c.account(q, id) }); err != nil {
 			return err
 		}
 	}
@@ -283,7 +283,7 @@ const (
 
 // refs checks that each body is counted as often as it is used, and that what hangs on a body went with it.
 func (c *checker) refs() error {
-	return c.s.db.View(c.ctx, func(q *db.Conn) error {
+	return c.s.view(c.ctx, func(q *db.Conn) error {
 		c.found = c.found[:0]
 		for r, err := range q.Rows(sqlMiscounted) {
 			if err != nil {
@@ -324,7 +324,7 @@ func (c *checker) bodies() error {
 		if err != nil || !c.s.shared {
 			return err
 		}
-		err = c.s.db.View(c.ctx, func(q *db.Conn) (err error) {
+		err = c.s.view(c.ctx, func(q *db.Conn) (err error) {
 			more, err = q.Row(sqlNextScope, db.Int(scope)).Scan(&scope)
 			return err
 		})
@@ -340,7 +340,7 @@ func (c *checker) bodiesOf(scope mail.AccountID) error {
 	var last int64
 	for {
 		var page []checkedBody
-		err := c.s.db.View(c.ctx, func(q *db.Conn) error {
+		err := c.s.view(c.ctx, func(q *db.Conn) error {
 			page = nil
 			for r, err := range q.Rows(sqlBodiesAfter, db.Int(scope), db.Int(last), db.Int(checkPage)) {
 				if err != nil {
@@ -401,7 +401,7 @@ func (c *checker) judge(x *checkedBody, err error) error {
 	}
 	there := 0
 	var whose []Problem
-	viewErr := c.s.db.View(c.ctx, func(q *db.Conn) error {
+	viewErr := c.s.view(c.ctx, func(q *db.Conn) error {
 		whose = nil
 		if _, err := q.Row(`SELECT 1 FROM bodies WHERE account_id=? AND body_id=? AND ref=?`, db.Int(x.scope), db.Int(x.id), db.Text(string(x.b.ref))).Scan(&there); err != nil || there == 0 {
 			return err
@@ -460,7 +460,7 @@ func (c *checker) orphans() error {
 
 // due reports whether the reaper knows of ref.
 func (c *checker) due(ref blob.Ref) (ok bool, err error) {
-	err = c.s.db.View(c.ctx, func(q *db.Conn) error {
+	err = c.s.view(c.ctx, func(q *db.Conn) error {
 		var one int
 		ok, err = q.Row(`SELECT 1 FROM gone_refs WHERE ref=?`, db.Text(string(ref))).Scan(&one)
 		return err

@@ -18,7 +18,7 @@ func (b *Box) SameEmail(ctx context.Context, m MessageID) (same []MessageID, err
 		return nil, nil
 	}
 	key := messageKey(b.account, m)
-	err = b.s.db.View(ctx, func(c *db.Conn) error {
+	err = b.s.view(ctx, func(c *db.Conn) error {
 		same = same[:0]
 		var origin int64
 		found, err := c.Row(sqlOrigin, b.s.scope(b.account), db.Int(key)).Scan(&origin)

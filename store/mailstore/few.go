@@ -59,7 +59,7 @@ func (v *View) few(ctx context.Context, uids UIDSet) (out []Entry, done bool, er
 func (v *View) readFew(ctx context.Context, uids UIDSet) (snap ModSeq, out []Entry, err error) {
 	b := v.box
 	counted := 0
-	err = b.s.db.View(ctx, func(c *db.Conn) error {
+	err = b.s.view(ctx, func(c *db.Conn) error {
 		out, counted = nil, fewCost
 		var msgs int
 		if found, err := c.Row(sqlCounters, db.Int(b.account), db.Int(b.id)).Scan(&snap, &msgs); err != nil || !found {

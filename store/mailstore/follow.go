@@ -97,8 +97,8 @@ func (s *Store) followed(ctx context.Context, id mail.AccountID) (*acct, error) 
 func (s *Store) refresh(ctx context.Context, id mail.AccountID) (*acct, error) {
 	for {
 		n := s.newsOf(id)
-		if err := s.db.View(ctx, func(c *db.Conn) error { return n.read(c) }); err != nil {
-			return nil, said(err)
+		if err := s.view(ctx, func(c *db.Conn) error { return n.read(c) }); err != nil {
+			return nil, err
 		}
 		if a, ok := s.tell(n); ok && n.gone {
 			return nil, errNoAccount
@@ -223,7 +223,7 @@ func (s *Store) pollSessions(ctx context.Context) error {
 		list[i] = strconv.FormatInt(int64(a), 10)
 	}
 	now := make(map[mail.AccountID]ModSeq, len(ids))
-	err := s.db.View(ctx, func(c *db.Conn) error {
+	err := s.view(ctx, func(c *db.Conn) error {
 		clear(now)
 		for r, err := range c.Rows(sqlPoll, db.Text(strings.Join(list, ","))) {
 			if err != nil {
@@ -329,6 +329,22 @@ func (a *acct) resync() {
 	for _, m := range a.boxes {
 		m.wrk = m.cur
 	}
+}
+
+// Shared reports whether other nodes use the database.
+func (s *Store) Shared() bool { return s.shared }
+
+// firstMailbox is the id of the first mailbox of an account: furnish makes INBOX.
+const firstMailbox MailboxID = 1
+
+// LikelyInbox guesses the id of INBOX without asking anybody, for Expect.
+func (s *Store) LikelyInbox(id mail.AccountID) MailboxID {
+	if a := s.cache.peek(id); a != nil {
+		if m, err := a.lookup(Inbox); err == nil && m != nil {
+			return m.ID
+		}
+	}
+	return firstMailbox
 }
 
 // Expect is what an Update will very probably append. Dedup is that of NewMessage.

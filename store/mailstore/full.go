@@ -1,6 +1,7 @@
 package mailstore
 
 import (
+	"context"
 	"errors"
 
 	"bahnpost/mail"
@@ -8,8 +9,25 @@ import (
 	"bahnpost/store/internal/db"
 )
 
-// said gives the errors of a database that others can mend a kind: the client shall hear that it is for a while.
+// Patient returns a context for what may wait up to Config.Patience for a database that is away, as a session with its client
+// does. All else hears kind Unavailable at once: who delivers shall try another way.
+func (s *Store) Patient(ctx context.Context) context.Context {
+	if !s.shared {
+		return ctx
+	}
+	return db.Patient(ctx, s.cfg.Patience)
+}
+
+// view is db.View with errors as said.
+func (s *Store) view(ctx context.Context, fn func(*db.Conn) error) error {
+	return said(s.db.View(ctx, fn))
+}
+
+// said gives an error of the database that passes its kind: the client shall hear that it is for a while.
 func said(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, db.ErrAway) || errors.Is(err, db.ErrUnknown) {
 		if _, said := errors.AsType[*mail.Error](err); !said {
 			return &mail.Error{Kind: mail.Unavailable, Text: "mail store cannot be reached, try again later", Err: err}

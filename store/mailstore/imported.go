@@ -29,7 +29,7 @@ func (b *Box) Imported(ctx context.Context, after UID) iter.Seq2[Imported, error
 		page := make([]Imported, 0, 16)
 		for last, more := messageKey(b.account, 0), true; more; {
 			var next int64
-			err := b.s.db.View(ctx, func(c *db.Conn) error {
+			err := b.s.view(ctx, func(c *db.Conn) error {
 				page, next = page[:0], last
 				for r, err := range c.Rows(sqlImported, db.Int(b.id), db.Int(last), db.Int(messageKey(b.account, maxMessageID)), db.Int(after), db.Int(importedPage), b.s.scope(b.account)) {
 					if err != nil {

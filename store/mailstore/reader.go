@@ -43,7 +43,7 @@ func (s *Store) OpenMessage(ctx context.Context, a mail.AccountID, m MessageID) 
 	r := &Reader{s: s}
 	var b storedBody
 	found := false
-	err := s.db.View(ctx, func(c *db.Conn) (err error) {
+	err := s.view(ctx, func(c *db.Conn) (err error) {
 		found, err = c.Row(sqlOpenMessage, s.scope(a), db.Int(messageKey(a, m))).Scan(&r.prefix, &b.codec, &b.size, &b.crc, &b.ref, &b.data)
 		return err
 	})

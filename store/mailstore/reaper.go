@@ -33,17 +33,65 @@ func (r *reaper) more() {
 // vacuum, compaction) until ctx ends. Nothing acknowledged depends on it.
 func (s *Store) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	wg.Go(func() { s.runReaper(ctx) })
-	wg.Go(func() { s.every(ctx, s.cfg.TrimEvery, "trim history", s.trim) })
 	wg.Go(func() { s.every(ctx, s.cfg.IndexIdle/2, "cool indexes", s.boxes.cool) })
+	wg.Go(func() { s.held(ctx, "mailstore/reap", s.runReaper) })
+	wg.Go(func() { s.held(ctx, "mailstore/tidy", s.runTidy) })
+	wg.Go(func() { s.held(ctx, "mailstore/left", s.runLeft) })
+	if s.shared {
+		wg.Go(func() { s.runPoll(ctx) })
+	}
+	err := s.runIndexer(ctx)
+	wg.Wait()
+	return err
+}
+
+const (
+	leaseTime = 15 * time.Second // after which the work of a node that died is another's
+	leaseTry  = 10 * time.Second // between two tries to get a lease that another node has
+)
+
+// held runs fn while we hold a lease, whenever we get it, until ctx ends. Alone we always have it.
+func (s *Store) held(ctx context.Context, name string, fn func(context.Context)) {
+	for ctx.Err() == nil {
+		_, err := s.db.Hold(ctx, name, leaseTime, func(ctx context.Context) error {
+			fn(ctx)
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.Warn("mailstore: lease", "name", name, "err", err)
+		}
+		sleep(ctx, leaseTry, nil)
+	}
+}
+
+// runTidy trims and compacts.
+func (s *Store) runTidy(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.every(ctx, s.cfg.TrimEvery, "trim history", s.trim) })
 	if _, ok := s.blobs.(keeper); ok {
 		wg.Go(func() { s.every(ctx, s.cfg.CompactEvery, "compact bodies", s.compact) })
 		wg.Go(func() { s.every(ctx, s.cfg.SweepEvery, "sweep bodies", s.sweep) })
 	}
-	wg.Go(func() { s.resumeRemovals(ctx) })
-	err := s.runIndexer(ctx)
 	wg.Wait()
-	return err
+}
+
+// leftEvery is how often somebody looks for what nodes left undone that died, where there are others to do it.
+const leftEvery = time.Hour
+
+// runLeft goes on with what was cut off: removals, and mail that nobody indexed.
+func (s *Store) runLeft(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.resumeRemovals(ctx)
+		if err := s.findUnindexed(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("mailstore: cannot find mail to index", "err", err)
+			sleep(ctx, indexRetry, nil)
+			continue
+		}
+		if !s.shared {
+			return
+		}
+		sleep(ctx, leftEvery, nil)
+	}
 }
 
 // every runs fn at intervals; a failure is logged and tried again next time.
@@ -109,20 +157,33 @@ func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
 }
 
 const (
-	sqlNextGone = `SELECT account_id, modseq, part, mailbox_id, msgs FROM gone ORDER BY account_id, modseq, part LIMIT 1`
-	sqlEndGone  = `DELETE FROM gone WHERE account_id=? AND modseq=? AND part=?`
-	sqlDeadRows = `SELECT uid, msg_id FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid LIMIT ?`
-	sqlDropRows = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid<=?`
-	sqlDropMsg  = `DELETE FROM messages WHERE account_id=? AND id=? RETURNING body_id`
+	sqlNextGone   = `SELECT account_id, modseq, part, mailbox_id, msgs FROM gone ORDER BY account_id, modseq, part LIMIT 1`
+	sqlNextGoneOf = `SELECT account_id, modseq, part, mailbox_id, msgs FROM gone WHERE account_id=? ORDER BY modseq, part LIMIT 1`
+	sqlGoneFrom   = `SELECT account_id FROM gone ORDER BY account_id LIMIT 1`
+	sqlEndGone    = `DELETE FROM gone WHERE account_id=? AND modseq=? AND part=?`
+	sqlDeadRows   = `SELECT uid, msg_id FROM msgidx WHERE account_id=? AND mailbox_id=? ORDER BY uid LIMIT ?`
+	sqlDropRows   = `DELETE FROM msgidx WHERE account_id=? AND mailbox_id=? AND uid<=?`
+	sqlDropMsg    = `DELETE FROM messages WHERE account_id=? AND id=? RETURNING body_id`
 )
 
-// reap takes a portion of dead messages, of as many expunges as it takes, and says how many it was.
+// reap takes a portion of dead messages, of as many expunges as it takes, and says how many it was. Where other nodes
+// write, it is of one account, whose row is locked meanwhile.
 func (s *Store) reap(ctx context.Context) (n int, err error) {
+	var only mail.AccountID
+	if s.shared {
+		err = s.view(ctx, func(c *db.Conn) error { _, err := c.Row(sqlGoneFrom).Scan(&only); return err })
+		if err != nil || only == 0 {
+			return 0, err
+		}
+	}
 	var gone map[mail.AccountID]int
-	err = s.db.Update(ctx, func(t *db.Tx) error {
+	err = s.db.UpdateFor(ctx, int64(only), askLock(only), func(t *db.Tx) error {
 		n, gone = 0, map[mail.AccountID]int{}
+		if err := lockAccount(t, only); err != nil {
+			return err
+		}
 		for n < reapStep {
-			a, msgs, found, err := s.reapNext(t)
+			a, msgs, found, err := s.reapNext(t, only)
 			if err != nil || !found {
 				return err
 			}
@@ -140,13 +201,17 @@ func (s *Store) reap(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// reapNext takes the messages of the oldest expunge, or a portion of those of a deleted mailbox.
-func (s *Store) reapNext(t *db.Tx) (a mail.AccountID, n int, found bool, err error) {
+// reapNext takes the messages of the oldest expunge, or a portion of those of a deleted mailbox; of one account, or (0) of any.
+func (s *Store) reapNext(t *db.Tx, only mail.AccountID) (a mail.AccountID, n int, found bool, err error) {
 	var mod ModSeq
 	var part int
 	var box MailboxID
 	var blob []byte
-	if found, err = t.Row(sqlNextGone).Scan(&a, &mod, &part, &box, &blob); err != nil || !found {
+	sql, args := sqlNextGone, []db.Value(nil)
+	if only != 0 {
+		sql, args = sqlNextGoneOf, []db.Value{db.Int(only)}
+	}
+	if found, err = t.Row(sql, args...).Scan(&a, &mod, &part, &box, &blob); err != nil || !found {
 		return 0, 0, false, err
 	}
 	whole := blob == nil
@@ -184,6 +249,9 @@ func deadRows(t *db.Tx, a mail.AccountID, box MailboxID) (msgs []MessageID, err 
 
 // reapMessages ends message rows, and body rows that nothing refers to any more.
 func (s *Store) reapMessages(t *db.Tx, a mail.AccountID, msgs []MessageID) error {
+	if s.shared {
+		return s.reapAtOnce(t, a, msgs)
+	}
 	for _, m := range msgs {
 		var body int64
 		found, err := t.Row(sqlDropMsg, s.scope(a), db.Int(messageKey(a, m))).Scan(&body)
@@ -256,9 +324,9 @@ func (s *Store) live(ctx context.Context) func(blob.Ref) (bool, error) {
 		if s.bodies.isHeld(ref) {
 			return true, nil
 		}
-		err = s.db.View(ctx, func(c *db.Conn) error {
+		err = s.view(ctx, func(c *db.Conn) error {
 			var one int
-			ok, err = c.Row(`SELECT 1 FROM bodies WHERE ref=? AND ref<>''`, db.Text(string(ref))).Scan(&one)
+			ok, err = c.Row(sqlRefUsed, db.Text(string(ref))).Scan(&one)
 			return err
 		})
 		return ok, err

@@ -3,6 +3,8 @@ package mailstore
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"bahnpost/mail"
@@ -32,7 +34,7 @@ func (s *Store) countBodies(ctx context.Context) error {
 		return nil
 	}
 	var last int64
-	err := s.db.View(ctx, func(c *db.Conn) error {
+	err := s.view(ctx, func(c *db.Conn) error {
 		_, err := c.Row(`SELECT COALESCE(MAX(body_id), 0) FROM bodies WHERE account_id=0`).Scan(&last)
 		return err
 	})
@@ -140,6 +142,51 @@ func (s *Store) unref(t *db.Tx, scope db.Value, body int64) error {
 	return err
 }
 
+// sqlReap takes messages, given as a list, away and tells what is left of the bodies they used. It is said to PostgreSQL only.
+const sqlReap = `WITH dead AS (DELETE FROM messages WHERE account_id=?1 AND id = ANY(string_to_array(?2, ',')::bigint[]) RETURNING body_id),
+	uses AS (SELECT body_id, COUNT(*) AS n FROM dead GROUP BY body_id)
+	SELECT u.body_id, u.n, COALESCE(c.refs, 0), b.refs, b.ref FROM uses u JOIN bodies b ON b.account_id=?1 AND b.body_id=u.body_id
+	LEFT JOIN copied c ON c.account_id=?1 AND c.body_id=u.body_id ORDER BY u.body_id`
+
+const (
+	sqlSetCopied = `UPDATE copied SET refs=?3 WHERE account_id=?1 AND body_id=?2`
+	sqlSetRefs   = `UPDATE bodies SET refs=?3 WHERE account_id=?1 AND body_id=?2`
+)
+
+// reapAtOnce is reapMessages where a statement costs a round trip. The account is ours.
+func (s *Store) reapAtOnce(t *db.Tx, a mail.AccountID, msgs []MessageID) error {
+	list := make([]string, len(msgs))
+	for i, m := range msgs {
+		list[i] = strconv.FormatInt(messageKey(a, m), 10)
+	}
+	scope := s.scope(a)
+	for r, err := range t.Rows(sqlReap, scope, db.Text(strings.Join(list, ","))) {
+		if err != nil {
+			return err
+		}
+		body, n, copied, refs, ref := r.Int(0), r.Int(1), r.Int(2), r.Int(3), r.Text(4)
+		of := min(n, copied) // those that COPY made first
+		switch {
+		case of > 0 && of == copied:
+			t.Send(1, sqlEndCopied, scope, db.Int(body))
+		case of > 0:
+			t.Send(1, sqlSetCopied, scope, db.Int(body), db.Int(copied-of))
+		}
+		switch n -= of; {
+		case n == 0:
+		case n < refs:
+			t.Send(1, sqlSetRefs, scope, db.Int(body), db.Int(refs-n))
+		default:
+			t.Send(1, sqlDropBody, scope, db.Int(body))
+			t.Send(db.AnyCount, sqlDropSum, scope, db.Int(body))
+			if ref != "" {
+				t.Send(db.AnyCount, sqlGoneRef, scope, db.Text(ref))
+			}
+		}
+	}
+	return nil
+}
+
 // goneRef is a line of gone_refs.
 type goneRef struct {
 	scope mail.AccountID
@@ -178,7 +225,7 @@ func (s *Store) deleteBlobs(ctx context.Context) error {
 // dueRefs lists a portion of the blobs whose time has come. Where bodies have an account's scope several rows may refer
 // to one blob: whoever ended a row left a line, and the last of them finds no row any more.
 func (s *Store) dueRefs(ctx context.Context) (due []goneRef, err error) {
-	err = s.db.View(ctx, func(c *db.Conn) error {
+	err = s.view(ctx, func(c *db.Conn) error {
 		due = nil
 		for r, err := range c.Rows(sqlDueRefs, db.Int(int64(max(s.cfg.BlobGrace, 0)/time.Second)), db.Int(reapStep)) {
 			if err != nil {

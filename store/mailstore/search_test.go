@@ -534,7 +534,7 @@ func TestSearchDamaged(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	done := make(chan error)
-	go func() { done <- s.runIndexer(ctx) }()
+	go func() { done <- s.indexer(ctx) }()
 	s.indexed(done, 40)
 	stop()
 	<-done
@@ -548,6 +548,14 @@ func TestSearchDamaged(t *testing.T) {
 	if _, err := p.In(t.Context(), b.NewView()); err != nil || p.plan.leaves[0].parts[0].hits == nil {
 		t.Errorf("the index was not used: %v", err)
 	}
+}
+
+// indexer is what Run does of it.
+func (s *searchSite) indexer(ctx context.Context) error {
+	if err := s.findUnindexed(ctx); err != nil {
+		return err
+	}
+	return s.runIndexer(ctx)
 }
 
 // indexed waits until n messages were indexed since the start.
@@ -584,7 +592,7 @@ func TestIndexer(t *testing.T) {
 		t.Helper()
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- s.runIndexer(ctx) }()
+		go func() { done <- s.indexer(ctx) }()
 		during()
 		s.indexed(done, n)
 		stop()

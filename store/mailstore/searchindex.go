@@ -106,14 +106,6 @@ func (x *indexQueue) next(now time.Time) (a mail.AccountID, job indexJob, wait t
 // runIndexer indexes new mail until ctx ends. Called by Run.
 func (s *Store) runIndexer(ctx context.Context) error {
 	ix := indexer{s: s, b: fts.NewBuilder()}
-	for {
-		err := s.findUnindexed(ctx)
-		if err == nil || ctx.Err() != nil {
-			break
-		}
-		s.cfg.Log.Error("mailstore: cannot find mail to index", "err", err)
-		ix.rest(ctx, indexRetry)
-	}
 	q := &s.search.news
 	for ctx.Err() == nil {
 		now := time.Now()
@@ -146,7 +138,7 @@ func (s *Store) findUnindexed(ctx context.Context) error {
 	var last mail.AccountID
 	for n := indexScanPage; n == indexScanPage; {
 		n = 0
-		err := s.db.View(ctx, func(c *db.Conn) error {
+		err := s.view(ctx, func(c *db.Conn) error {
 			for r, err := range c.Rows(sqlBehind, db.Int(last), db.Int(indexScanPage), db.Int(textsVersion)) {
 				if err != nil {
 					return err
@@ -244,7 +236,7 @@ const (
 func (ix *indexer) batch(ctx context.Context, a mail.AccountID) (more bool, err error) {
 	var high, last int64
 	found := false
-	err = ix.s.db.View(ctx, func(c *db.Conn) (err error) {
+	err = ix.s.view(ctx, func(c *db.Conn) (err error) {
 		if found, err = c.Row(sqlIndexAccount, db.Int(a)).Scan(&last); err != nil || !found {
 			return err
 		}
@@ -292,7 +284,7 @@ const (
 // read fills ix.page with the next messages of a after the given one, at most n; more: there may be others up to last.
 func (ix *indexer) read(ctx context.Context, a mail.AccountID, after, last int64, n int) (more bool, err error) {
 	n = min(n, indexPage)
-	err = ix.s.db.View(ctx, func(c *db.Conn) error {
+	err = ix.s.view(ctx, func(c *db.Conn) error {
 		ix.page.reset()
 		for r, err := range c.Rows(sqlReadMessages, ix.s.scope(a), db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(last))), db.Int(n)) {
 			if err != nil {
@@ -369,7 +361,7 @@ func (ix *indexer) alive(a mail.AccountID) fts.Live {
 		for next := from - 1; next >= 0; {
 			after := next
 			next = -1
-			err := ix.s.db.View(ctx, func(c *db.Conn) error {
+			err := ix.s.view(ctx, func(c *db.Conn) error {
 				n := 0
 				for r, err := range c.Rows(sqlMessageIDs, ix.s.scope(a), db.Int(messageKey(a, MessageID(after))), db.Int(messageKey(a, MessageID(to))), db.Int(page)) {
 					if err != nil {
@@ -400,7 +392,7 @@ func (c *checker) search() error {
 		high, next int64
 	}
 	var all []mark
-	err := c.s.db.View(c.ctx, func(q *db.Conn) error {
+	err := c.s.view(c.ctx, func(q *db.Conn) error {
 		all = nil
 		for r, err := range q.Rows(sqlIndexed) {
 			if err != nil {
@@ -436,7 +428,7 @@ const sqlThreadOf = `SELECT thread_id FROM messages WHERE account_id=? AND id=?`
 
 // threadOf returns the thread of a message, 0 if it is gone.
 func (s *Store) threadOf(ctx context.Context, a mail.AccountID, m MessageID) (t ThreadID, err error) {
-	err = s.db.View(ctx, func(c *db.Conn) error {
+	err = s.view(ctx, func(c *db.Conn) error {
 		_, err := c.Row(sqlThreadOf, s.scope(a), db.Int(messageKey(a, m))).Scan(&t)
 		return err
 	})

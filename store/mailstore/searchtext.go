@@ -126,7 +126,7 @@ func newVerifier(s *Store, a mail.AccountID) *verifier { return &verifier{s: s, 
 // page decides rows by reading the messages and calls hit with those that match. One that is gone
 // meanwhile or cannot be read matches no text; Check will tell.
 func (x *verifier) page(ctx context.Context, p *searchPlan, rows []Row, b *Box, hit func(e *evaluation)) error {
-	err := x.s.db.View(ctx, func(c *db.Conn) error {
+	err := x.s.view(ctx, func(c *db.Conn) error {
 		x.rows.reset()
 		for i := range rows {
 			for r, err := range c.Rows(sqlReadMessage, x.s.scope(x.account), db.Int(messageKey(x.account, rows[i].Message))) {

@@ -33,6 +33,7 @@ type Config struct {
 	IndexDelay   time.Duration // from a message's arrival until it is indexed: what comes together costs less [5 s]
 	SearchMemory int64         // octets of unpacked search index kept for the next searches [32 MiB]
 	CacheRows    int           // mailbox rows of cached accounts, about 350 octets each [50000]
+	Patience     time.Duration // where nodes share a database: how long who is Patient waits for one that is away [15 s]
 	PollEvery    time.Duration // where nodes share a database: between two looks for what others did that no hint told of [30 s]
 }
 
@@ -61,6 +62,7 @@ func (c Config) withDefaults(shared bool) Config {
 	c.CompactEvery = cmp.Or(c.CompactEvery, time.Hour)
 	c.SweepEvery = cmp.Or(c.SweepEvery, 24*time.Hour)
 	c.CacheRows = cmp.Or(c.CacheRows, maxCachedRows)
+	c.Patience = cmp.Or(c.Patience, 15*time.Second)
 	c.PollEvery = cmp.Or(c.PollEvery, pollEvery)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -212,7 +214,7 @@ func (s *Store) Subscriptions(ctx context.Context, a mail.AccountID) ([]string, 
 		return nil, err
 	}
 	var out []string
-	err := s.db.View(ctx, func(c *db.Conn) error {
+	err := s.view(ctx, func(c *db.Conn) error {
 		out = nil
 		for r, err := range c.Rows(sqlSubscriptions, db.Int(a)) {
 			if err != nil {
@@ -262,7 +264,7 @@ func (s *Store) CreateAccount(ctx context.Context, a mail.AccountID, epoch home.
 		return err
 	}, nil)
 	if err != nil {
-		return err
+		return said(err)
 	}
 	return s.furnish(ctx, a)
 }

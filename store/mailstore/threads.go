@@ -117,7 +117,7 @@ func (l *liveThreads) more(c *db.Conn) (n int, err error) {
 func (s *Store) sweepThreadRefs(ctx context.Context, a mail.AccountID) error {
 	live := s.liveThreads(a)
 	for n := sweepThreadsPage; n == sweepThreadsPage; {
-		err := s.db.View(ctx, func(c *db.Conn) (err error) { n, err = live.more(c); return err })
+		err := s.view(ctx, func(c *db.Conn) (err error) { n, err = live.more(c); return err })
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (s *Store) sweepThreadRefs(ctx context.Context, a mail.AccountID) error {
 
 // deadRefs looks at a page of thread_ref from ref on, and says where to go on.
 func (s *Store) deadRefs(ctx context.Context, live *liveThreads, from int64) (dead []int64, next int64, more bool, err error) {
-	err = s.db.View(ctx, func(c *db.Conn) error {
+	err = s.view(ctx, func(c *db.Conn) error {
 		dead, next = nil, from
 		n := 0
 		for r, err := range c.Rows(sqlThreadRefs, db.Int(live.a), db.Int(from), db.Int(sweepThreadsPage)) {
@@ -165,7 +165,10 @@ func (s *Store) deadRefs(ctx context.Context, live *liveThreads, from int64) (de
 // dropRefs deletes refs, unless mail that came since has brought their conversation back to life. Deliveries wait
 // meanwhile, so none comes in between.
 func (s *Store) dropRefs(ctx context.Context, live *liveThreads, refs []int64) error {
-	return s.db.Update(ctx, func(t *db.Tx) error {
+	return s.db.UpdateFor(ctx, int64(live.a), askLock(live.a), func(t *db.Tx) error {
+		if err := lockAccount(t, live.a); err != nil {
+			return err
+		}
 		for n := sweepThreadsPage; n == sweepThreadsPage; {
 			var err error
 			if n, err = live.more(&t.Conn); err != nil {

@@ -36,7 +36,7 @@ func (s *Store) trim(ctx context.Context) error {
 
 // trimmable lists the accounts after last that have something old, and how far it looked.
 func (s *Store) trimmable(ctx context.Context, last mail.AccountID, before int64) (ids []mail.AccountID, next mail.AccountID, err error) {
-	err = s.db.View(ctx, func(c *db.Conn) error {
+	err = s.view(ctx, func(c *db.Conn) error {
 		ids, next = nil, last
 		var all []mail.AccountID
 		for r, err := range c.Rows(`SELECT account_id FROM accounts WHERE account_id>? ORDER BY account_id LIMIT ?`, db.Int(last), db.Int(trimAccounts)) {
@@ -67,8 +67,11 @@ func (s *Store) trimmable(ctx context.Context, last mail.AccountID, before int64
 func (s *Store) trimAccount(ctx context.Context, a mail.AccountID, before int64) error {
 	for {
 		n := 0
-		err := s.db.Update(ctx, func(t *db.Tx) error {
+		err := s.db.UpdateFor(ctx, int64(a), askLock(a), func(t *db.Tx) error {
 			n = 0
+			if err := lockAccount(t, a); err != nil {
+				return err
+			}
 			var floor ModSeq
 			for r, err := range t.Rows(`SELECT modseq, at FROM changelog WHERE account_id=? ORDER BY modseq LIMIT ?`, db.Int(a), db.Int(trimRows)) {
 				if err != nil {
@@ -113,7 +116,7 @@ func (s *Store) RemoveAccount(ctx context.Context, a mail.AccountID, unlist func
 
 // condemn marks an account as removed: nobody can use it from then on.
 func (s *Store) condemn(ctx context.Context, a mail.AccountID) error {
-	err := s.db.Update(ctx, func(t *db.Tx) error {
+	err := s.db.UpdateFor(ctx, int64(a), askLock(a), func(t *db.Tx) error {
 		if err := lockAccount(t, a); err != nil {
 			return err
 		}
@@ -138,9 +141,12 @@ func (s *Store) condemn(ctx context.Context, a mail.AccountID) error {
 	return said(err)
 }
 
+// askLock is what lockAccount asks.
+func askLock(a mail.AccountID) []db.Question { return []db.Question{db.AskLock(sqlModSeq, db.Int(a))} }
+
 // lockAccount makes an account ours, where other nodes write too. It need not exist.
 func lockAccount(t *db.Tx, a mail.AccountID) error {
-	if !t.Shared() {
+	if !t.Shared() || a == 0 {
 		return nil
 	}
 	var m ModSeq
@@ -158,12 +164,15 @@ func (s *Store) dropAccount(ctx context.Context, a mail.AccountID) error {
 		dropSome(`DELETE FROM changelog WHERE account_id=?1 AND modseq<=(SELECT MAX(modseq) FROM (SELECT modseq FROM changelog WHERE account_id=?1 ORDER BY modseq LIMIT ?2) x)`, a),
 		dropSome(`DELETE FROM dedup WHERE account_id=?1 AND token<=(SELECT token FROM (SELECT token FROM dedup WHERE account_id=?1 ORDER BY token LIMIT ?2) x ORDER BY token DESC LIMIT 1)`, a),
 	} {
-		if err := s.repeat(ctx, step); err != nil {
+		if err := s.repeat(ctx, a, step); err != nil {
 			return err
 		}
 	}
 	s.reaper.more()
-	return s.db.Update(ctx, func(t *db.Tx) error {
+	return s.db.UpdateFor(ctx, int64(a), askLock(a), func(t *db.Tx) error {
+		if err := lockAccount(t, a); err != nil {
+			return err
+		}
 		for _, sql := range [...]string{`DELETE FROM gone WHERE account_id=?`, `DELETE FROM acl WHERE account_id=?`,
 			`DELETE FROM metadata WHERE account_id=?`, `DELETE FROM keywords WHERE account_id=?`, `DELETE FROM subscriptions WHERE account_id=?`,
 			`DELETE FROM mailboxes WHERE account_id=?`} {
@@ -179,7 +188,7 @@ func (s *Store) dropAccount(ctx context.Context, a mail.AccountID) error {
 // resumeRemovals goes on with accounts whose removal was cut off.
 func (s *Store) resumeRemovals(ctx context.Context) {
 	var left []mail.AccountID
-	err := s.db.View(ctx, func(c *db.Conn) error {
+	err := s.view(ctx, func(c *db.Conn) error {
 		left = nil
 		for r, err := range c.Rows(`SELECT account_id FROM accounts WHERE removed=1`) {
 			if err != nil {
@@ -200,10 +209,13 @@ func (s *Store) resumeRemovals(ctx context.Context) {
 }
 
 // repeat runs step in transactions of its own until it has nothing left.
-func (s *Store) repeat(ctx context.Context, step func(*db.Tx) (int, error)) error {
+func (s *Store) repeat(ctx context.Context, a mail.AccountID, step func(*db.Tx) (int, error)) error {
 	for {
 		n := 0
-		err := s.db.Update(ctx, func(t *db.Tx) (err error) {
+		err := s.db.UpdateFor(ctx, int64(a), askLock(a), func(t *db.Tx) (err error) {
+			if err = lockAccount(t, a); err != nil {
+				return err
+			}
 			n, err = step(t)
 			return err
 		}, nil)

@@ -83,7 +83,7 @@ func (v *View) reread(ctx context.Context) error {
 	until, head := b.cur.modseq, b.head()
 	b.mu.RUnlock()
 	var gone UIDSet
-	err := b.s.db.View(ctx, func(c *db.Conn) (err error) {
+	err := b.s.view(ctx, func(c *db.Conn) (err error) {
 		var floor ModSeq
 		if _, err := c.Row(sqlFloor, db.Int(b.account)).Scan(&floor); err != nil {
 			return err

@@ -228,7 +228,7 @@ const (
 
 // history reads what happened after since, in order.
 func (s *Store) history(ctx context.Context, a mail.AccountID, since ModSeq) (out []Change, err error) {
-	err = s.db.View(ctx, func(c *db.Conn) error {
+	err = s.view(ctx, func(c *db.Conn) error {
 		out = nil
 		var floor, now ModSeq
 		found, err := c.Row(`SELECT log_floor, modseq FROM accounts WHERE account_id=? AND removed=0`, db.Int(a)).Scan(&floor, &now)
