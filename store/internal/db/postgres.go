@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -50,6 +51,8 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 		c, err := g.open(ctx)
 		return &Conn{pg: c}, err
 	})
+	g.node = strconv.FormatInt(c.marker.node, 10)
+	g.hints.init(c.schema, c.marker.node)
 	d.writer.start(cfg, &Tx{Conn: Conn{pg: c}})
 	g.start()
 	return d, nil
@@ -108,6 +111,7 @@ func (c *pgConn) suits(context.Context) error {
 		{`SELECT current_setting('server_version_num')::bigint`, &version},
 		{`SELECT current_setting('server_encoding')`, &encoding},
 		{`SELECT current_setting('synchronous_commit')`, &durable},
+		{`SELECT current_schema()`, &c.schema},
 	} {
 		if _, err := c.row(q.sql, nil).Scan(q.dest); err != nil {
 			return errors.Join(err, c.close())

@@ -48,6 +48,7 @@ type pgConn struct {
 	warned  bool      // … with a warning
 	wrote   bool      // the transaction has changed rows
 	marker  marker    // of the writer
+	schema  string    // where its tables are
 	member  member
 	locks   map[string][2]string // see locking
 

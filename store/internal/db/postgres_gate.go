@@ -49,6 +49,8 @@ type gate struct {
 	waiting int           // who is patient
 	conns   map[*pgConn]struct{}
 	side    *side
+	hints   hints
+	node    string // number of this node, for its leases
 }
 
 // host is one way. Guarded by gate.mu, but for cfg.
@@ -70,6 +72,7 @@ func newGate(cfg Config) (*gate, error) {
 		pc.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 	pc.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveIdle / 2, Count: 3}, Control: impatient}).DialContext
+	pc.OnNotification = g.notified
 	ways := append([]*pgconn.FallbackConfig{{Host: pc.Host, Port: pc.Port, TLSConfig: pc.TLSConfig}}, pc.Fallbacks...)
 	for i, w := range ways {
 		if i > 0 && w.Host == ways[i-1].Host && w.Port == ways[i-1].Port { // the same without TLS, or with it
@@ -94,6 +97,7 @@ func newGate(cfg Config) (*gate, error) {
 // start begins to watch over the connections.
 func (g *gate) start() {
 	g.work.Go(g.watch)
+	g.work.Go(g.tell)
 	if len(g.hosts) > 1 {
 		g.work.Go(g.look)
 	}

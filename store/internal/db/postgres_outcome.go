@@ -58,7 +58,7 @@ func (c *pgConn) register() error {
 	if _, err := c.exec(sqlMigrationLock, []Value{Int(migrationLock)}); err != nil {
 		return err
 	}
-	if err := c.script(sqlNodes); err != nil {
+	if err := c.script(sqlNodes + ";" + sqlLeases + ";" + sqlBeats); err != nil {
 		return err
 	}
 	node := rand.Int64()

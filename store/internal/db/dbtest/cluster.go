@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -149,11 +150,41 @@ func updateFor(t *testing.T, d *db.DB) {
 	}
 }
 
+// One holds a lease at a time; who fails has let go of it.
 func hold(t *testing.T, d *db.DB) {
-	ran := false
-	held, err := d.Hold(t.Context(), "reaper", time.Minute, func(ctx context.Context) error { ran = true; return errTest })
-	if !held || !ran || !errors.Is(err, errTest) {
-		t.Error(held, ran, err)
+	held, err := d.Hold(t.Context(), "reaper", time.Minute, func(ctx context.Context) error {
+		for range 3 {
+			if held, err := d.Hold(ctx, "reaper", time.Minute, func(context.Context) error { t.Error("ran"); return nil }); held || err != nil {
+				t.Error("a second holder: ", held, err)
+			}
+		}
+		if held, err := d.Hold(ctx, "indexer", time.Minute, func(context.Context) error { return nil }); !held || err != nil {
+			t.Error("another lease: ", held, err)
+		}
+		if ctx.Err() != nil {
+			t.Error(ctx.Err())
+		}
+		return errTest
+	})
+	if !held || !errors.Is(err, errTest) {
+		t.Error(held, err)
+	}
+	var wg sync.WaitGroup
+	inside, most, got := 0, 0, 0
+	var mu sync.Mutex
+	note := func(n int) { mu.Lock(); inside += n; most = max(most, inside); got += max(n, 0); mu.Unlock() }
+	for range 8 {
+		wg.Go(func() {
+			for range 10 {
+				if _, err := d.Hold(context.Background(), "reaper", time.Minute, func(context.Context) error { note(1); note(-1); return nil }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if most != 1 || got == 0 {
+		t.Errorf("%d held it at once, %d in all", most, got)
 	}
 }
 
@@ -171,6 +202,18 @@ func beats(t *testing.T, d *db.DB) {
 	list, err := d.Nodes(t.Context())
 	if err != nil || len(list) != 1 || list[0].Name != "mx1" || string(list[0].Info) != `{"version":"2"}` || list[0].Wish != "drain" || list[0].Age < 0 || list[0].Age > time.Minute {
 		t.Errorf("%+v %v", list, err)
+	}
+	if _, err := d.Hold(t.Context(), "b", time.Minute, func(ctx context.Context) error {
+		_, err := d.Hold(ctx, "a", time.Minute, func(ctx context.Context) error {
+			list, err := d.Nodes(ctx)
+			if err == nil && (len(list) != 1 || strings.Join(list[0].Leases, " ") != "a b") {
+				t.Errorf("%+v", list)
+			}
+			return err
+		})
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 	must(t, d.Bye(t.Context(), "mx1"))
 	if list, err := d.Nodes(t.Context()); err != nil || len(list) != 0 {

@@ -1,0 +1,177 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"bahnpost/store/internal/db"
+	"bahnpost/store/internal/db/dbtest"
+)
+
+// ear collects what a node hears.
+type ear struct {
+	mu   sync.Mutex
+	max  map[int64]int64
+	lost atomic.Int64
+}
+
+func listen(d *db.DB) *ear {
+	e := &ear{max: map[int64]int64{}}
+	d.OnHint(func(list []db.Hint) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, h := range list {
+			e.max[h.Account] = max(e.max[h.Account], h.ModSeq)
+		}
+	}, func() { e.lost.Add(1) })
+	return e
+}
+
+func (e *ear) heard(account int64) int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.max[account]
+}
+
+func await(t *testing.T, what string, is func() bool) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for tick := time.NewTicker(time.Millisecond); !is(); <-tick.C {
+		if time.Since(begin) > time.Minute {
+			t.Fatal("in vain: ", what)
+		}
+	}
+	return time.Since(begin)
+}
+
+// Nodes hear each other's hints and not their own; more hints than can be told, and a connection that is made anew, mean: look.
+func TestHints(t *testing.T) {
+	t.Parallel()
+	server := dbtest.Start(t)
+	one, two := open(t, db.Config{Postgres: server.DSN}), open(t, db.Config{Postgres: server.DSN})
+	stranger := open(t, db.Config{Postgres: dbtest.Schema(t, server.DSN, "another")})
+	a, b, c := listen(one), listen(two), listen(stranger)
+	await(t, "listening", func() bool { return a.lost.Load() == 1 && b.lost.Load() == 1 && c.lost.Load() == 1 })
+	for n := range int64(20) {
+		one.Hint(7, 100+n)
+		one.Hint(0, n)
+		t.Logf("heard after %v", await(t, "hint", func() bool { return b.heard(7) == 100+n }))
+	}
+	for k := range int64(3000) {
+		two.Hint(1000+k, 1<<62+k)
+	}
+	await(t, "many hints", func() bool {
+		for k := range int64(3000) {
+			if a.heard(1000+k) != 1<<62+k {
+				return false
+			}
+		}
+		return true
+	})
+	if a.heard(7) != 0 || b.heard(1000) != 0 || c.heard(7) != 0 || a.lost.Load() != 1 {
+		t.Error("a node heard itself, or a stranger")
+	}
+	for k := range int64(30_000) {
+		two.Hint(1_000_000+k, 1)
+	}
+	await(t, "too many hints", func() bool { return a.lost.Load() > 1 })
+	before := b.lost.Load()
+	server.Kill()
+	server.Run()
+	await(t, "listening anew", func() bool { return b.lost.Load() > before })
+	await(t, "a hint after that", func() bool { one.Hint(8, 8); return b.heard(8) == 8 })
+}
+
+// A holder that cannot reach the database stops before another may begin; one that died is succeeded.
+func TestLeaseLost(t *testing.T) {
+	t.Parallel()
+	server := dbtest.Start(t)
+	one, two := open(t, db.Config{Postgres: server.DSN}), open(t, db.Config{Postgres: server.DSN})
+	const ttl = 3 * time.Second
+	begun := make(chan struct{})
+	var ended atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		held, err := one.Hold(t.Context(), "x", ttl, func(ctx context.Context) error {
+			close(begun)
+			<-ctx.Done()
+			ended.Store(time.Now().UnixNano())
+			return context.Cause(ctx)
+		})
+		if !held || !errors.Is(err, db.ErrLeaseLost) {
+			t.Error(held, err)
+		}
+	})
+	<-begun
+	for end := time.Now().Add(2 * ttl); time.Now().Before(end); { // it is renewed
+		if held, err := two.Hold(t.Context(), "x", ttl, func(context.Context) error { return nil }); held || err != nil {
+			t.Error("two holders: ", held, err)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	server.Signal(syscall.SIGSTOP)
+	wg.Wait()
+	server.Signal(syscall.SIGCONT)
+	await(t, "succession", func() bool {
+		held, _ := two.Hold(t.Context(), "x", ttl, func(context.Context) error {
+			if e := ended.Load(); e == 0 || time.Now().UnixNano() < e {
+				t.Error("the holder before has not ended")
+			}
+			return nil
+		})
+		return held
+	})
+	// Somebody else's hand on the row ends the lease too.
+	held, err := one.Hold(db.Patient(t.Context(), time.Minute), "y", ttl, func(ctx context.Context) error {
+		if err := two.Update(t.Context(), func(tx *db.Tx) error {
+			_, err := tx.Exec(`UPDATE db_leases SET owner=owner+1 WHERE name=?`, db.Text("y"))
+			return err
+		}, nil); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if !held || !errors.Is(err, db.ErrLeaseLost) {
+		t.Error(held, err)
+	}
+}
+
+// Nodes see each other.
+func TestNodes(t *testing.T) {
+	t.Parallel()
+	dsn := dbtest.Postgres(t)
+	var nodes []*db.DB
+	for i := range 3 {
+		d := open(t, db.Config{Postgres: dsn})
+		nodes = append(nodes, d)
+		if _, err := d.Beat(t.Context(), fmt.Sprintf("mx%d", i), fmt.Appendf(nil, `{"n":%d}`, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := nodes[1].Hold(t.Context(), "reaper", time.Minute, func(ctx context.Context) error {
+		list, err := nodes[2].Nodes(ctx)
+		if err != nil || len(list) != 3 || list[1].Name != "mx1" || string(list[1].Info) != `{"n":1}` || len(list[1].Leases) != 1 || list[1].Leases[0] != "reaper" || len(list[0].Leases) != 0 {
+			t.Errorf("%+v %v", list, err)
+		}
+		return nodes[0].Wish(ctx, "mx2", "drain")
+	})
+	if !held || err != nil {
+		t.Error(held, err)
+	}
+	if wish, err := nodes[2].Beat(t.Context(), "mx2", nil); wish != "drain" || err != nil {
+		t.Error(wish, err)
+	}
+	if err := nodes[0].Wish(t.Context(), "mx2", ""); err != nil {
+		t.Error(err)
+	}
+	if wish, err := nodes[2].Beat(t.Context(), "mx2", nil); wish != "" || err != nil {
+		t.Error(wish, err)
+	}
+}
