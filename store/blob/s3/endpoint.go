@@ -183,7 +183,7 @@ func (c *Client) watch(ctx context.Context, e *endpoint, travel time.Duration) (
 	e.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+travel)
 	unlink := context.AfterFunc(alive, cancel)
-	slow := time.AfterFunc(suspectAfter+travel, func() { c.suspect(e) })
+	slow := time.AfterFunc(suspectAfter, func() { c.suspect(e) })
 	return ctx, func() {
 		slow.Stop()
 		unlink()

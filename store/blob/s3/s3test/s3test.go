@@ -53,6 +53,9 @@ func program() (string, error) {
 // Start runs a server of its own for the test, or skips the test when versitygw is not installed.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: no other programs")
+	}
 	path, err := program()
 	if err != nil {
 		t.Skip("versitygw is not installed (test/peers/install.sh): no S3 to test with")
@@ -97,6 +100,9 @@ func (s *Server) Run() {
 		<-time.After(20 * time.Millisecond)
 	}
 }
+
+// PID is the process of the running server.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Kill ends the server with SIGKILL. Kill twice does no harm.
 func (s *Server) Kill() {
