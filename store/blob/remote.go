@@ -205,7 +205,12 @@ func (r *Remote) keep(ctx context.Context, b sealed) (sealedName, error) {
 	err := r.shelf.put(ctx, b, true)
 	if errors.Is(err, ErrAway) && r.spool != nil && r.cfg.Spool > 0 {
 		b.kind = kindLate
-		if late := r.spool.put(ctx, b); late != nil {
+		late := r.spool.put(ctx, b)
+		for i := 0; i < roomShare && r.cache != nil && errors.Is(late, syscall.ENOSPC); i++ {
+			r.cache.room()
+			late = r.spool.put(ctx, b)
+		}
+		if late != nil {
 			return b.sealedName, errors.Join(err, late)
 		}
 		return b.sealedName, nil
