@@ -36,16 +36,20 @@ type fault struct {
 // tmpAge is how old a body under way must be to be taken for one that nobody finishes.
 const tmpAge = 24 * time.Hour
 
-// folderMark is in each folder of bodies: a directory without it is another one, or nothing is mounted there.
-const folderMark = "bahnpost-bodies"
-
 func openFolder(path string, d disk) *folder {
 	d.fill(false)
 	return &folder{path: path, disk: d}
 }
 
-// found makes an empty folder ready for bodies. Twice does no harm.
-func (f *folder) found() error {
+func (f *folder) found(ctx context.Context) error {
+	if f.ready(ctx) == nil {
+		return empty(ctx, f, f.path)
+	}
+	return f.make()
+}
+
+// make prepares the directory, also one that has bodies.
+func (f *folder) make() error {
 	if err := os.MkdirAll(f.tmp(), 0o700); err != nil {
 		return fmt.Errorf("blob: %w", err)
 	}
@@ -56,7 +60,7 @@ func (f *folder) found() error {
 	return errors.Join(mark.Close(), f.disk.syncDir(f.path), f.disk.syncDir(filepath.Dir(f.path)))
 }
 
-func (f *folder) mark() string { return filepath.Join(f.path, folderMark) }
+func (f *folder) mark() string { return filepath.Join(f.path, mark) }
 
 func (f *folder) tmp() string              { return filepath.Join(f.path, "tmp") }
 func (f *folder) file(n sealedName) string { return filepath.Join(f.path, filepath.FromSlash(n.key())) }
@@ -64,10 +68,11 @@ func (f *folder) paths() []Path            { return []Path{f.state()} }
 func (f *folder) close()                   {}
 
 func (f *folder) ready(context.Context) error {
-	if _, err := os.Stat(f.mark()); err != nil {
-		return f.met(fmt.Errorf("%s is no folder of bodies, or is not mounted: %w", f.path, noWord(err)))
+	_, err := os.Stat(f.mark())
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.met(noWord(errUnmarked(f.path)))
 	}
-	return nil
+	return f.met(err)
 }
 
 // noWord takes from an error that it means a missing body.

@@ -277,6 +277,10 @@ func (m *mirror) lesser(head [2]found, more [2]bool) (f found, from [2]bool) {
 	return head[0], [2]bool{true, true}
 }
 
+func (m *mirror) found(ctx context.Context) error {
+	return errors.Join(m.sides[0].found(ctx), m.sides[1].found(ctx))
+}
+
 func (m *mirror) ready(ctx context.Context) error {
 	return errors.Join(m.sides[0].ready(ctx), m.sides[1].ready(ctx))
 }

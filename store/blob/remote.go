@@ -50,7 +50,6 @@ type Remote struct {
 	spool *spool // nil: not allowed
 	mir   *mirror
 	s3s   []*s3.Client
-	dirs  []*folder
 	pool  buffers
 	stop  context.CancelFunc
 
@@ -107,7 +106,7 @@ func (r *Remote) assemble(ctx context.Context, sides []shelf) (err error) {
 		}
 	}
 	waiting := filepath.Join(r.cfg.Dir, "spool")
-	_, left := os.Stat(filepath.Join(waiting, folderMark))
+	_, left := os.Stat(filepath.Join(waiting, mark))
 	if r.cfg.Spool > 0 || left == nil { // what waits there goes out also after the administrator has changed his mind
 		r.spool, err = openSpool(ctx, waiting, r.cfg.Spool, r.shelf, r.cfg.disk, r.cfg.Log)
 	}
@@ -121,7 +120,6 @@ func (r *Remote) openShelf(url string) (shelf, error) {
 		}
 		f := openFolder(filepath.Clean(path), r.cfg.disk)
 		f.tidy(tmpAge)
-		r.dirs = append(r.dirs, f)
 		return f, nil
 	}
 	cfg, err := s3.ParseURL(url)
@@ -146,16 +144,9 @@ func CheckURL(url string) error {
 	return err
 }
 
-// Found prepares directories for bodies, and asks S3 whether the buckets can be used: for who founds a cell.
-// An existing place is left as it is.
-func (r *Remote) Found(ctx context.Context) error {
-	for _, f := range r.dirs {
-		if err := f.found(); err != nil {
-			return err
-		}
-	}
-	return r.Ready(ctx)
-}
+// Found prepares the place, for who founds a cell: an empty bucket, prefix or directory gets a mark, without which no node
+// puts bodies there. A place that has bodies belongs to another cell, or to one whose database was lost: ErrTaken.
+func (r *Remote) Found(ctx context.Context) error { return r.shelf.found(ctx) }
 
 // Ready asks the place, all of it, whether it can be used.
 func (r *Remote) Ready(ctx context.Context) error { return r.shelf.ready(ctx) }

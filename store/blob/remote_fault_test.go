@@ -326,8 +326,9 @@ func TestRemoteStream(t *testing.T) {
 			}
 		}
 	}
+	before := a.Stats().S3.Gets
 	same(a)
-	if n := a.Stats().S3.Gets; n != 0 {
+	if n := a.Stats().S3.Gets - before; n != 0 {
 		t.Errorf("what was written here was read with %d requests, not from the cache", n)
 	}
 	same(b)
@@ -407,7 +408,7 @@ func TestCacheLimit(t *testing.T) {
 		blobtest.Want(t, r, used, want)
 	}
 	st := r.Stats()
-	if st.CacheBytes > limit || st.CacheBytes < limit/2 || st.CacheMisses != 0 || st.S3.Gets != 0 {
+	if st.CacheBytes > limit || st.CacheBytes < limit/2 || st.CacheMisses != 0 || st.S3.Gets != 1 { // one for the mark
 		t.Errorf("%+v", st)
 	}
 	var size int64
@@ -542,4 +543,30 @@ func ExampleCheckURL() {
 	// Output:
 	// <nil>
 	// s3: credentials belong into the environment or a file (credentials=), not into the URL
+}
+
+// A place that is not the right one takes nothing and says nothing of bodies; one that has bodies is nobody else's.
+func TestRemoteMarked(t *testing.T) {
+	t.Parallel()
+	s := s3test.Start(t)
+	for _, url := range []string{s.URL(), "file://" + filepath.Join(t.TempDir(), "x")} {
+		r := remote(t, blob.RemoteConfig{URLs: []string{url}})
+		if err := r.Found(t.Context()); err != nil {
+			t.Errorf("founding again, before the first body: %v", err)
+		}
+		ref := put(t, r, []byte("x"))
+		if err := r.Found(t.Context()); !errors.Is(err, blob.ErrTaken) {
+			t.Errorf("founding a place that has bodies: %v", err)
+		}
+		wrong := again(t, blob.RemoteConfig{URLs: []string{strings.Replace(url, "/test?", "/text?", 1) + strings.Repeat("y", strings.Count(url, "file://"))}, Dir: t.TempDir()})
+		if _, err := wrong.Put(t.Context(), []byte("x")); !errors.Is(err, blob.ErrAway) {
+			t.Errorf("Put to the wrong place: %v", err)
+		}
+		if _, err := wrong.Open(t.Context(), ref); !errors.Is(err, blob.ErrAway) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Open at the wrong place: %v", err)
+		}
+		if err := wrong.Ready(t.Context()); !errors.Is(err, blob.ErrAway) || !strings.Contains(err.Error(), "bahnpost-bodies") {
+			t.Errorf("Ready at the wrong place: %v", err)
+		}
+	}
 }

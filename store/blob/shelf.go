@@ -1,12 +1,15 @@
 package blob
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bahnpost/store/blob/s3"
@@ -14,6 +17,18 @@ import (
 
 // ErrAway says that the place where bodies live can't be reached now: try later. It is never said of a body that is known to be missing.
 var ErrAway = errors.New("blob: the store of bodies is away")
+
+// ErrTaken says that a place has bodies already, of a cell that is another one or was lost.
+var ErrTaken = errors.New("blob: bodies of a cell live there")
+
+// mark is in each place of bodies, beside them: another bucket, another prefix, a directory in which nothing is mounted lack it, so
+// that what is not found there is not taken for missing, and nothing is put there.
+const mark = "bahnpost-bodies"
+
+// errUnmarked is said of a place without mark.
+func errUnmarked(place string) error {
+	return fmt.Errorf("%w: %s has no %q: it is another place, is not mounted, or was emptied", ErrAway, place, mark)
+}
 
 // errExists says that a name is taken.
 var errExists = errors.New("blob: body exists")
@@ -33,6 +48,8 @@ type shelf interface {
 	remove(ctx context.Context, names []sealedName) error
 	// list yields what is there in the order of keys. An error ends it.
 	list(ctx context.Context) iter.Seq2[found, error]
+	// found makes an empty place ready for bodies. Twice does no harm; one that has bodies: ErrTaken.
+	found(ctx context.Context) error
 	// ready reports why the shelf can't be used.
 	ready(ctx context.Context) error
 	paths() []Path
@@ -77,8 +94,9 @@ func readSpan(n sealedName, first int, dst []byte, pool *buffers, get func(off i
 
 // s3Shelf is a bucket.
 type s3Shelf struct {
-	c    *s3.Client
-	pool buffers
+	c      *s3.Client
+	pool   buffers
+	marked atomic.Bool // mark was seen
 }
 
 // said translates an error of the client.
@@ -97,6 +115,11 @@ func said(err error) error {
 }
 
 func (s *s3Shelf) put(ctx context.Context, b sealed, fresh bool) error {
+	if !s.marked.Load() {
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+	}
 	return said(s.c.Put(ctx, b.key(), b.from, b.size(), b.sum, fresh))
 }
 
@@ -106,6 +129,11 @@ func (s *s3Shelf) read(ctx context.Context, n sealedName, first int, dst []byte)
 	err := readSpan(n, first, dst, &s.pool, get)
 	if errors.Is(err, ErrCorrupt) {
 		err = readSpan(n, first, dst, &s.pool, get)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
 	}
 	return said(err)
 }
@@ -124,6 +152,9 @@ func (s *s3Shelf) list(ctx context.Context) iter.Seq2[found, error] {
 			if err != nil {
 				yield(found{}, said(err))
 				return
+			}
+			if o.Key == mark {
+				continue
 			}
 			if !yield(listed(o.Key, o.Size, o.Time, o.Age), nil) {
 				return
@@ -144,9 +175,45 @@ func listed(key string, size int64, at time.Time, age time.Duration) found {
 	return f
 }
 
-func (s *s3Shelf) ready(ctx context.Context) error { return said(s.c.Ready(ctx)) }
-func (s *s3Shelf) paths() []Path                   { return s.c.Paths() }
-func (s *s3Shelf) close()                          { s.c.Close() }
+func (s *s3Shelf) found(ctx context.Context) error {
+	if err := empty(ctx, s, s.c.String()); err != nil {
+		return err
+	}
+	text := []byte("Bodies of a Bahnpost cell.\n")
+	err := s.c.Put(ctx, mark, bytes.NewReader(text), int64(len(text)), sha256.Sum256(text), true)
+	if err != nil && !errors.Is(err, s3.ErrExists) {
+		return said(err)
+	}
+	return s.ready(ctx)
+}
+
+// empty reports whether a shelf has no bodies.
+func empty(ctx context.Context, s shelf, name string) error {
+	for _, err := range s.list(ctx) {
+		if err == nil {
+			err = fmt.Errorf("%w: %s; name another prefix or directory", ErrTaken, name)
+		}
+		return err
+	}
+	return nil
+}
+
+func (s *s3Shelf) ready(ctx context.Context) error {
+	if err := s.c.Ready(ctx); err != nil {
+		return said(err)
+	}
+	_, err := s.c.Get(ctx, mark, 0, make([]byte, 1))
+	if errors.Is(err, fs.ErrNotExist) {
+		return errUnmarked(s.c.String())
+	}
+	if err == nil {
+		s.marked.Store(true)
+	}
+	return said(err)
+}
+
+func (s *s3Shelf) paths() []Path { return s.c.Paths() }
+func (s *s3Shelf) close()        { s.c.Close() }
 
 // isLasting reports whether an error says something for good about the body.
 func isLasting(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) }

@@ -41,7 +41,7 @@ var errSpoolFull = errors.New("blob: spool is full")
 
 func openSpool(ctx context.Context, path string, limit int64, to shelf, d disk, log *slog.Logger) (*spool, error) {
 	s := &spool{f: openFolder(path, d), to: to, max: limit, log: log, sizes: make(map[Ref]int64), wake: make(chan struct{}, 1)}
-	if err := s.f.found(); err != nil {
+	if err := s.f.make(); err != nil {
 		return nil, err
 	}
 	s.f.tidy(0)
