@@ -397,6 +397,37 @@ func (d *Directory) story(t *testing.T) string {
 	return out.String()
 }
 
+// With hints nobody has to wait for the poll.
+func TestRunHears(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	both := nodes(t, 2, Config{PollEvery: time.Hour})
+	a, b := both[0], both[1]
+	if !b.db.Shared() {
+		t.Skip("SQLite has one node")
+	}
+	heard := make(chan mail.AccountID, 100)
+	b.OnChange(func(id mail.AccountID) { heard <- id })
+	done := make(chan struct{})
+	go func() { b.Run(ctx); close(done) }()
+	must(t, a.AddDomain(ctx, "example.org"))
+	acc, err := a.AddAccount(ctx, Account{Address: addr(t, "anna@example.org")}, "")
+	must(t, err)
+	<-heard
+	var took []time.Duration
+	for range 30 {
+		acc.QuotaBytes++
+		must(t, a.SetAccount(ctx, acc))
+		begin := time.Now()
+		<-heard
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	t.Logf("from the answer to a change until the other node knows: median %v, at most %v", took[len(took)/2], took[len(took)-1])
+	cancel()
+	<-done
+}
+
 // Run hears of changes without being asked. On SQLite, where nobody else writes, it does nothing.
 func TestRunFollows(t *testing.T) {
 	t.Parallel()

@@ -26,12 +26,27 @@ func (d *DB) Hint(account, modseq int64) {
 // OnHint says who hears of the hints of other nodes. Both functions run on one
 // goroutine of its own, must not block, and may call Hint. lost is called whenever hints may
 // have been missed: after the connection that listens was made, anew too. Who hears it
-// looks at the tables. To be called once, before the database is used; without it nobody listens.
+// looks at the tables. Several may call it, each before it reads what it wants to follow (the directory and the
+// mail store do): all hear all hints. Without a call nobody listens.
 func (d *DB) OnHint(fn func([]Hint), lost func()) {
-	if g := d.gate; g != nil {
-		g.hints.heard, g.hints.lost = fn, lost
+	g := d.gate
+	if g == nil {
+		return
+	}
+	h := &g.hints
+	h.mu.Lock()
+	h.ears = append(h.ears, ear{fn, lost})
+	first := len(h.ears) == 1
+	h.mu.Unlock()
+	if first {
 		g.work.Go(g.listen)
 	}
+}
+
+// ear is somebody who called OnHint.
+type ear struct {
+	heard func([]Hint)
+	lost  func()
 }
 
 const (
@@ -46,11 +61,10 @@ const (
 type hints struct {
 	channel string
 	node    string // what is ours begins with it
-	heard   func([]Hint)
-	lost    func()
 	wake    chan struct{}
 
 	mu   sync.Mutex
+	ears []ear           // only ever grows
 	next map[int64]int64 // by account
 	many bool            // more than can be told
 }
@@ -194,13 +208,28 @@ func (g *gate) hear(c *pgconn.PgConn) {
 // notified is called with each notification.
 func (g *gate) notified(_ *pgconn.PgConn, n *pgconn.Notification) {
 	h := &g.hints
-	if h.heard == nil || n.Channel != h.channel {
+	if n.Channel != h.channel {
 		return
 	}
 	switch list, all := h.parse(n.Payload); {
 	case all:
 		h.lost()
 	case len(list) > 0:
-		h.heard(list)
+		for _, e := range h.all() {
+			e.heard(list)
+		}
+	}
+}
+
+func (h *hints) all() []ear {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ears
+}
+
+// lost tells all that hints may have been missed.
+func (h *hints) lost() {
+	for _, e := range h.all() {
+		e.lost()
 	}
 }

@@ -58,6 +58,7 @@ func TestHints(t *testing.T) {
 	stranger := open(t, db.Config{Postgres: dbtest.Schema(t, server.DSN, "another")})
 	a, b, c := listen(one), listen(two), listen(stranger)
 	await(t, "listening", func() bool { return a.lost.Load() == 1 && b.lost.Load() == 1 && c.lost.Load() == 1 })
+	second := listen(two) // the directory and the mail store both listen
 	for n := range int64(20) {
 		one.Hint(7, 100+n)
 		one.Hint(0, n)
@@ -74,6 +75,7 @@ func TestHints(t *testing.T) {
 		}
 		return true
 	})
+	await(t, "the second who listens", func() bool { return second.heard(7) == 119 && second.heard(0) == 19 })
 	if a.heard(7) != 0 || b.heard(1000) != 0 || c.heard(7) != 0 || a.lost.Load() != 1 {
 		t.Error("a node heard itself, or a stranger")
 	}
@@ -82,9 +84,10 @@ func TestHints(t *testing.T) {
 	}
 	await(t, "too many hints", func() bool { return a.lost.Load() > 1 })
 	before := b.lost.Load()
+	secondBefore := second.lost.Load()
 	server.Kill()
 	server.Run()
-	await(t, "listening anew", func() bool { return b.lost.Load() > before })
+	await(t, "listening anew", func() bool { return b.lost.Load() > before && second.lost.Load() > secondBefore })
 	await(t, "a hint after that", func() bool { one.Hint(8, 8); return b.heard(8) == 8 })
 }
 
