@@ -81,7 +81,6 @@ func startTLS(s *session, d *imap.Decoder) error {
 	s.tagged(verdict{word: "OK", text: "begin TLS negotiation now"})
 	s.out.flush()
 	s.in.drop()
-	s.raw = nil
 	if err := s.conn.StartTLS(s.ctx); err != nil {
 		return wrapConn(err)
 	}

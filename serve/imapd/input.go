@@ -29,7 +29,6 @@ type input struct {
 	r, w  int
 	lit   int64 // octets of the current literal not read yet
 	total int64
-	one   [1]byte
 	tag   []byte // the first word of a line that was too long, if it may be a tag
 }
 
@@ -58,12 +57,19 @@ func (in *input) ready() {
 	}
 }
 
-// took puts the octet that ended the waiting into the buffer.
-func (in *input) took() {
+// Lend implements listen.Lender: the buffer for what ends the waiting.
+func (in *input) Lend() []byte {
 	in.ready()
-	in.buf[in.w] = in.one[0]
-	in.w++
-	in.total++
+	return in.buf[in.w:]
+}
+
+// Return implements listen.Lender.
+func (in *input) Return() { in.rest() }
+
+// took notes that n octets came into what was lent.
+func (in *input) took(n int) {
+	in.w += n
+	in.total += int64(n)
 }
 
 // fill reads once more from the client.

@@ -62,7 +62,6 @@ type session struct {
 	notify  *notifyState // RFC 5465
 	own     ownStep      // last step made by this session while notify is set
 	deflate *deflateState
-	raw     *rawInput // of a plain TCP connection, else nil
 
 	pushing bool // news are being said outside of a command
 
@@ -99,7 +98,6 @@ func newSession(ctx context.Context, srv *Server, c *listen.Conn) *session {
 	s := &session{srv: srv, conn: c, ctx: ctx, state: notAuthenticated, started: time.Now()}
 	s.strange = s.started
 	s.done = make(chan struct{}, 1)
-	s.raw = newRawInput(c, &s.in)
 	s.in.src, s.out.dst = timedReader{s}, timedWriter{s}
 	return s
 }
@@ -166,17 +164,11 @@ func (s *session) serve() {
 // while no turn runs.
 func (s *session) await() error {
 	s.readUntil(time.Now().Add(s.patience))
-	switch {
-	case s.deflate != nil:
+	if s.deflate != nil {
 		return s.deflate.await()
-	case s.raw != nil:
-		return s.raw.await(&s.in)
 	}
-	n, err := s.conn.Read(s.in.one[:]) // a buffer is taken when there is more
-	if n > 0 {
-		s.in.took()
-		return nil
-	}
+	n, err := s.conn.ReadLater(&s.in)
+	s.in.took(n)
 	return err
 }
 

@@ -38,7 +38,8 @@ type connState struct {
 	ended  atomic.Bool // no Read waits any more
 	moved  atomic.Bool // WriteWithin has written since it set the deadline
 	stall  atomic.Int64
-	login  Login // guarded by srv.mu
+	first  [1]byte // of ReadLater
+	login  Login   // guarded by srv.mu
 }
 
 func (s *server) newConn(p *port, nc net.Conn) *Conn {

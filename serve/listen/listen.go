@@ -136,7 +136,7 @@ func Bind(addr string) (net.Listener, error) {
 			network = "tcp4"
 		}
 	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
+	lc := listenConfig(keepAlive())
 	return lc.Listen(context.Background(), network, addr)
 }
 

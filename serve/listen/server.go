@@ -253,7 +253,7 @@ func (s *server) serve(p *port, nc net.Conn) {
 		nc.Close()
 	}()
 	defer p.open.Add(-1)
-	nc, err := s.proxied(p, nc)
+	nc, err := s.proxied(p, quick(nc))
 	if err != nil {
 		p.proxyFailed.Add(1)
 		s.cfg.Log.Warn("no valid PROXY header", "protocol", p.Protocol, "remote", nc.RemoteAddr().String(), "err", err)

@@ -37,14 +37,13 @@ func stls(s *session, _ string) error {
 		s.end("connection broke")
 		return nil
 	}
-	s.in.Discard(s.in.Buffered())
+	s.in.drop()
 	s.user = ""
 	if err := s.conn.StartTLS(s.ctx); err != nil {
 		s.out.Reset(nil) // nothing more can be said
 		s.end("TLS handshake failed")
 		return nil
 	}
-	s.in.Reset(s.conn)
 	return nil
 }
 

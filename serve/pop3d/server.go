@@ -10,11 +10,8 @@ import (
 	"bahnpost/store/mailstore"
 )
 
-// Sizes of buffers. Output is large because it streams messages.
-const (
-	inputSize  = 2 << 10
-	outputSize = 32 << 10
-)
+// outputSize is large because messages stream through it.
+const outputSize = 32 << 10
 
 // Server serves POP3 connections. It is safe for concurrent use.
 type Server struct {
@@ -24,7 +21,7 @@ type Server struct {
 	gate     *listen.Gate
 	commands map[string]command
 	imports  imports
-	readers  sync.Pool // *bufio.Reader
+	inputs   sync.Pool // *[inputSize]byte
 	writers  sync.Pool // *bufio.Writer
 }
 
@@ -36,7 +33,7 @@ func New(store *mailstore.Store, gate *listen.Gate, cfg Config) *Server {
 	s := &Server{cfg: cfg.withDefaults(), store: store, gate: gate, commands: commandTable()}
 	s.format = s.parseFormat(s.cfg.UIDLFormat)
 	s.imports.init()
-	s.readers.New = func() any { return bufio.NewReaderSize(nil, inputSize) }
+	s.inputs.New = func() any { return new([inputSize]byte) }
 	s.writers.New = func() any { return bufio.NewWriterSize(io.Discard, outputSize) }
 	return s
 }

@@ -19,7 +19,7 @@ type session struct {
 	srv  *Server
 	conn *listen.Conn
 	ctx  context.Context
-	in   *bufio.Reader
+	in   input
 	out  *bufio.Writer
 	long []byte // a line that does not fit in's buffer
 
@@ -38,8 +38,7 @@ type session struct {
 
 func newSession(ctx context.Context, srv *Server, c *listen.Conn) *session {
 	s := &session{srv: srv, conn: c, ctx: ctx, state: authorization, started: time.Now()}
-	s.in = srv.readers.Get().(*bufio.Reader)
-	s.in.Reset(c)
+	s.in = input{conn: c, pool: &srv.inputs}
 	s.write()
 	return s
 }
@@ -61,9 +60,8 @@ func (w timedWriter) Write(p []byte) (int, error) {
 
 func (s *session) close() {
 	s.out.Flush()
-	s.in.Reset(nil)
+	s.in.drop()
 	s.out.Reset(nil)
-	s.srv.readers.Put(s.in)
 	s.srv.writers.Put(s.out)
 	s.logEnd()
 }
@@ -101,7 +99,7 @@ var (
 // line returns the next line without its end; valid until the next call.
 // Answers are sent before it waits (RFC 2449 §6.8). A bare LF ends a line too.
 func (s *session) line() (string, error) {
-	if s.in.Buffered() == 0 {
+	if s.in.empty() {
 		if err := s.out.Flush(); err != nil {
 			return "", err
 		}
@@ -115,7 +113,7 @@ func (s *session) line() (string, error) {
 		}
 		s.conn.SetReadDeadline(until)
 	}
-	b, err := s.in.ReadSlice('\n')
+	b, err := s.in.slice()
 	if err == bufio.ErrBufferFull {
 		b, err = s.longLine(b)
 	}
@@ -145,7 +143,7 @@ func (s *session) longLine(b []byte) ([]byte, error) {
 			return s.long, nil
 		}
 		var err error
-		if b, err = s.in.ReadSlice('\n'); err != nil && err != bufio.ErrBufferFull {
+		if b, err = s.in.slice(); err != nil && err != bufio.ErrBufferFull {
 			return nil, err
 		}
 	}
