@@ -124,7 +124,8 @@ func openOffline(ctx context.Context, dir string, c *Config, version, commit str
 	}
 	level := new(slog.LevelVar)
 	level.Set(slog.LevelWarn)
-	return &Offline{API: admin.New(adminConfig(f, c, obs.NewLog(os.Stderr, c.Log.Format == "json", level), version, commit)), f: f}, nil
+	log, _ := obs.NewLog(os.Stderr, c.Log.Format == "json", level)
+	return &Offline{API: admin.New(adminConfig(f, c, log, version, commit)), f: f}, nil
 }
 
 // Close closes the store.

@@ -36,6 +36,7 @@ type Node struct {
 	dir       string
 	cfg       atomic.Pointer[Config]
 	log       *slog.Logger
+	flushLog  func()
 	level     *slog.LevelVar
 	metrics   *obs.Metrics
 	floor     *floor
@@ -81,7 +82,8 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 		suspects: newSuspects()}
 	n.cfg.Store(c)
 	n.level.Set(logLevels[c.Log.Level])
-	n.log = obs.NewLog(o.Log, c.Log.Format == "json", n.level)
+	n.log, n.flushLog = obs.NewLog(o.Log, c.Log.Format == "json", n.level)
+	defer n.flushLog() // and again at the end
 	n.paths.log, n.paths.m = n.log, n.metrics
 	if err := n.certs.load(dir, c.TLS); err != nil {
 		return nil, err
@@ -263,11 +265,13 @@ func (n *Node) Run(ctx context.Context) error {
 	company.Wait()
 	err = errors.Join(err, n.floor.close())
 	n.log.Info("stopped", "err", err)
+	n.flushLog()
 	return err
 }
 
 // Close ends a node that never ran.
 func (n *Node) Close() error {
+	defer n.flushLog()
 	var errs []error
 	if n.pulse != nil {
 		n.pulse.bye(context.Background())

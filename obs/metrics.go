@@ -2,6 +2,7 @@ package obs
 
 import (
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,15 @@ type Metrics struct {
 	command  *prometheus.HistogramVec
 	fates    *prometheus.CounterVec
 	logins   *prometheus.CounterVec
+
+	mu       sync.RWMutex
+	observed map[commandKey]prometheus.Observer // rows of command: looking them up by labels costs more than observing
+}
+
+// commandKey is the labels of a row.
+type commandKey struct {
+	protocol, command string
+	ok                bool
 }
 
 // latencyBuckets are seconds: from a cached answer to a client that should have given up.
@@ -24,6 +34,7 @@ var latencyBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02
 func NewMetrics(version, commit string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		observed: make(map[commandKey]prometheus.Observer),
 		command: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "bahnpost_command_seconds", Help: "Time to answer a command, by protocol and command.", Buckets: latencyBuckets,
 		}, []string{"protocol", "command", "result"}),
@@ -44,7 +55,20 @@ func NewMetrics(version, commit string) *Metrics {
 
 // Command records how long a command took. command must come from a table, never from a client.
 func (m *Metrics) Command(protocol, command string, d time.Duration, ok bool) {
-	m.command.WithLabelValues(protocol, command, result(ok)).Observe(d.Seconds())
+	m.row(commandKey{protocol, command, ok}).Observe(d.Seconds())
+}
+
+func (m *Metrics) row(k commandKey) prometheus.Observer {
+	m.mu.RLock()
+	o := m.observed[k]
+	m.mu.RUnlock()
+	if o == nil {
+		o = m.command.WithLabelValues(k.protocol, k.command, result(k.ok))
+		m.mu.Lock()
+		m.observed[k] = o
+		m.mu.Unlock()
+	}
+	return o
 }
 
 // Fate records the end of one recipient of one mail.

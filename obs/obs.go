@@ -12,13 +12,17 @@ import (
 )
 
 // NewLog returns a logger that writes lines of text or JSON to w at level and
-// above. level may be changed while running.
-func NewLog(w io.Writer, json bool, level *slog.LevelVar) *slog.Logger {
+// above, whole lines in each write. level may be changed while running. Lines
+// below Warn come a moment later; flush writes those that wait: to be called
+// before the process ends.
+func NewLog(w io.Writer, json bool, level *slog.LevelVar) (log *slog.Logger, flush func()) {
+	out := &lines{to: w}
 	o := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewTextHandler(out, o)
 	if json {
-		return slog.New(slog.NewJSONHandler(w, o))
+		h = slog.NewJSONHandler(out, o)
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return slog.New(urgent{h, out}), out.flush
 }
 
 // refAlphabet leaves out letters that are misread over the telephone.
