@@ -54,8 +54,9 @@ type DB struct{ core }
 func Open(ctx context.Context, cfg Config) (*DB, error) { return open(ctx, cfg) }
 
 // Migrate brings component's tables from their recorded version to
-// len(steps), all in one transaction. A recorded version above len(steps) is
-// an error: the program is older than its data.
+// len(steps), all in one transaction. Tables that need a newer program are
+// an error; newer ones that this program can work with (Expand) are left as they are. A step that
+// other living nodes cannot work with is an error or, if it can wait (Contract), left to a later start.
 func (d *DB) Migrate(ctx context.Context, component string, steps []Step) error {
 	return d.migrate(ctx, component, steps)
 }

@@ -194,13 +194,17 @@ func (tx *Tx) first() error {
 	if tx.pg == nil {
 		return nil // SQLite has one writer
 	}
+	if _, err := tx.Exec(sqlMigrationPatience); err != nil {
+		return err
+	}
 	_, err := tx.Exec(sqlMigrationLock, Int(migrationLock))
 	return err
 }
 
 const (
-	sqlMigrationLock = `SELECT pg_advisory_xact_lock(?)`
-	migrationLock    = 0x6261686e706f7374 // "bahnpost" in ASCII
+	sqlMigrationPatience = `SELECT set_config('lock_timeout', '2s', true)`
+	sqlMigrationLock     = `SELECT pg_advisory_xact_lock(?)`
+	migrationLock        = 0x6261686e706f7374 // "bahnpost" in ASCII
 )
 
 // broken finds indexes that a failed build or a corrupt page has left unusable.

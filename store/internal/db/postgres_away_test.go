@@ -27,9 +27,9 @@ type awayTest struct {
 	no     map[int64]bool
 }
 
-func newAway(t *testing.T, dsn func(string) string) *awayTest {
+func newAway(t *testing.T) *awayTest {
 	x := &awayTest{t: t, server: dbtest.Start(t), yes: map[int64]bool{}, no: map[int64]bool{}}
-	x.d = open(t, db.Config{Postgres: dsn(x.server.DSN)})
+	x.d = open(t, db.Config{Postgres: x.server.DSN})
 	if err := x.d.Migrate(t.Context(), "test", []db.Step{`CREATE TABLE t(k INTEGER PRIMARY KEY)`}); err != nil {
 		t.Fatal(err)
 	}
@@ -111,28 +111,16 @@ func (x *awayTest) load() (stop func()) {
 	return func() { end.Store(true); wg.Wait() }
 }
 
-// until waits for something.
-func (x *awayTest) until(what string, is func() bool) time.Duration {
-	x.t.Helper()
-	begin := time.Now()
-	for tick := time.NewTicker(10 * time.Millisecond); !is(); <-tick.C {
-		if time.Since(begin) > time.Minute {
-			x.t.Fatal("in vain: ", what)
-		}
-	}
-	return time.Since(begin)
-}
-
 // A server that is killed and comes back: whoever is not patient hears at once, the others wait; nobody who heard yes has lost anything.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
-	x := newAway(t, func(dsn string) string { return dsn })
+	x := newAway(t)
 	stop := x.load()
 	for range 3 {
 		n := x.next.Load()
-		x.until("load", func() bool { return x.next.Load() > n+200 })
+		await(x.t, "load", func() bool { return x.next.Load() > n+200 })
 		x.server.Kill()
-		x.until("away", func() bool { return errors.Is(x.put(t.Context()), db.ErrAway) })
+		await(x.t, "away", func() bool { return errors.Is(x.put(t.Context()), db.ErrAway) })
 		begin := time.Now()
 		for range 50 {
 			if err := x.put(t.Context()); !errors.Is(err, db.ErrAway) {
@@ -147,7 +135,7 @@ func TestServerKilled(t *testing.T) {
 			t.Errorf("paths: %+v", p)
 		}
 		x.server.Run()
-		t.Logf("back after %v", x.until("back", func() bool { return x.put(t.Context()) == nil }))
+		t.Logf("back after %v", await(x.t, "back", func() bool { return x.put(t.Context()) == nil }))
 	}
 	stop()
 	x.check()
@@ -159,39 +147,40 @@ func TestServerKilled(t *testing.T) {
 // Of several hosts the one that serves is found, wherever it stands, and the others are told of.
 func TestSeveralHosts(t *testing.T) {
 	t.Parallel()
+	server := dbtest.Start(t)
 	for place := range 3 {
-		x := newAway(t, func(dsn string) string {
-			dir := strings.TrimPrefix(strings.Fields(dsn)[0], "host=")
-			hosts := []string{"/nowhere", "/elsewhere"}
-			return strings.Replace(dsn, dir, strings.Join(slices.Insert(hosts, place, dir), ","), 1)
-		})
-		if err := x.put(t.Context()); err != nil {
+		dir := strings.TrimPrefix(strings.Fields(server.DSN)[0], "host=")
+		hosts := strings.Join(slices.Insert([]string{"/nowhere", "/elsewhere"}, place, dir), ",")
+		d := open(t, db.Config{Postgres: strings.Replace(server.DSN, dir, hosts, 1)})
+		ask := func(ctx context.Context) error { return d.Update(ctx, func(*db.Tx) error { return nil }, nil) }
+		if err := ask(t.Context()); err != nil {
 			t.Error(err)
 		}
-		x.server.Kill()
-		x.until("away", func() bool { return errors.Is(x.put(t.Context()), db.ErrAway) })
-		x.server.Run()
-		x.until("back", func() bool { return x.put(t.Context()) == nil })
-		p := x.d.Paths()
+		server.Kill()
+		await(t, "away", func() bool { return errors.Is(ask(t.Context()), db.ErrAway) })
+		server.Run()
+		if err := ask(db.Patient(t.Context(), time.Minute)); err != nil {
+			t.Error(err)
+		}
+		p := d.Paths()
 		if len(p) != 3 || !p[place].Primary || p[(place+1)%3].Up || p[(place+1)%3].Err == nil {
 			t.Errorf("%+v", p)
 		}
-		x.check()
 	}
 }
 
 // A server that hangs is noticed; when it goes on, what it had read is there or not, as was said.
 func TestServerPaused(t *testing.T) {
 	t.Parallel()
-	x := newAway(t, func(dsn string) string { return dsn })
+	x := newAway(t)
 	stop := x.load()
 	for range 2 {
 		n := x.next.Load()
-		x.until("load", func() bool { return x.next.Load() > n+200 })
+		await(x.t, "load", func() bool { return x.next.Load() > n+200 })
 		x.server.Signal(syscall.SIGSTOP)
-		t.Logf("noticed after %v", x.until("away", func() bool { return errors.Is(x.put(t.Context()), db.ErrAway) }))
+		t.Logf("noticed after %v", await(x.t, "away", func() bool { return errors.Is(x.put(t.Context()), db.ErrAway) }))
 		x.server.Signal(syscall.SIGCONT)
-		t.Logf("back after %v", x.until("back", func() bool { return x.put(t.Context()) == nil }))
+		t.Logf("back after %v", await(x.t, "back", func() bool { return x.put(t.Context()) == nil }))
 	}
 	stop()
 	x.check()

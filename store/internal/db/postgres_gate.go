@@ -98,6 +98,7 @@ func newGate(cfg Config) (*gate, error) {
 func (g *gate) start() {
 	g.work.Go(g.watch)
 	g.work.Go(g.tell)
+	g.work.Go(g.live)
 	if len(g.hosts) > 1 {
 		g.work.Go(g.look)
 	}

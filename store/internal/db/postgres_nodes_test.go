@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -96,7 +97,7 @@ func TestLeaseLost(t *testing.T) {
 	t.Parallel()
 	server := dbtest.Start(t)
 	one, two := open(t, db.Config{Postgres: server.DSN}), open(t, db.Config{Postgres: server.DSN})
-	const ttl = 3 * time.Second
+	const ttl = 2 * time.Second
 	begun := make(chan struct{})
 	var ended atomic.Int64
 	var wg sync.WaitGroup
@@ -176,5 +177,54 @@ func TestNodes(t *testing.T) {
 	}
 	if wish, err := nodes[2].Beat(t.Context(), "mx2", nil); wish != "" || err != nil {
 		t.Error(wish, err)
+	}
+}
+
+// Nodes of two versions run side by side: what is new comes first, what is old goes when nobody needs it.
+func TestMigrateOnline(t *testing.T) {
+	t.Parallel()
+	dsn := dbtest.Postgres(t)
+	node := func() *db.DB { return open(t, db.Config{Postgres: dsn}) }
+	has := func(d *db.DB, what string, want bool) {
+		t.Helper()
+		err := d.View(t.Context(), func(c *db.Conn) error {
+			_, err := c.Row(`SELECT count(` + what + `) FROM t`).Scan(new(int))
+			return err
+		})
+		if (err == nil) != want {
+			t.Errorf("column %s: %v", what, err)
+		}
+	}
+	one := []db.Step{`CREATE TABLE t(old INTEGER)`}
+	two := append(one[:1:1], db.Expand(`ALTER TABLE t ADD COLUMN new INTEGER NOT NULL DEFAULT 5`))
+	three := append(two[:2:2], db.Contract(`ALTER TABLE t DROP COLUMN old`))
+	hard := append(two[:2:2], `ALTER TABLE t DROP COLUMN new`)
+	a, b := node(), node()
+	for _, x := range []struct {
+		d     *db.DB
+		steps []db.Step
+	}{{a, one}, {b, two}, {a, one}, {b, three}} {
+		if err := x.d.Migrate(t.Context(), "c", x.steps); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has(a, "new", true)
+	has(a, "old", true) // a knows it only
+	if err := b.Migrate(t.Context(), "c", hard); err == nil || !strings.Contains(err.Error(), "stop them first") {
+		t.Errorf("a step that a cannot work with: %v", err)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Migrate(t.Context(), "c", three); err != nil {
+		t.Fatal(err)
+	}
+	has(b, "old", false)
+	c := node()
+	if err := c.Migrate(t.Context(), "c", one); err == nil || !strings.Contains(err.Error(), "version 3, this program knows up to 1") {
+		t.Errorf("a program that needs what is gone: %v", err)
+	}
+	if err := c.Migrate(t.Context(), "c", two); err != nil {
+		t.Errorf("a program that does not: %v", err)
 	}
 }

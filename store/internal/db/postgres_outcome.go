@@ -26,7 +26,8 @@ type marker struct{ node, commit int64 }
 const (
 	sqlNodes    = `CREATE TABLE IF NOT EXISTS db_nodes(node INTEGER PRIMARY KEY, commits INTEGER NOT NULL)`
 	sqlRegister = `INSERT INTO db_nodes(node, commits) VALUES(?,0)`
-	sqlLeave    = `DELETE FROM db_nodes WHERE node=?`
+	sqlLeave    = `WITH k AS (DELETE FROM db_knows WHERE node=?1), a AS (DELETE FROM db_alive WHERE node=?1) DELETE FROM db_nodes WHERE node=?1`
+	sqlHello    = `INSERT INTO db_alive VALUES(?, clock_timestamp())`
 	sqlTake     = `UPDATE db_nodes SET commits=?3 WHERE node=?1 AND commits=?2`
 	sqlTouch    = `UPDATE db_nodes SET commits=commits WHERE node=?`
 	sqlCommits  = `SELECT commits FROM db_nodes WHERE node=?`
@@ -58,11 +59,14 @@ func (c *pgConn) register() error {
 	if _, err := c.exec(sqlMigrationLock, []Value{Int(migrationLock)}); err != nil {
 		return err
 	}
-	if err := c.script(sqlNodes + ";" + sqlLeases + ";" + sqlBeats); err != nil {
+	if err := c.script(sqlNodes + ";" + sqlLeases + ";" + sqlBeats + ";" + sqlAlive); err != nil {
 		return err
 	}
 	node := rand.Int64()
 	if _, err := c.exec(sqlRegister, []Value{Int(node)}); err != nil {
+		return err
+	}
+	if _, err := c.exec(sqlHello, []Value{Int(node)}); err != nil {
 		return err
 	}
 	c.wrote = false // the row cannot mark the commit that makes it

@@ -652,6 +652,8 @@ func migrate(t *testing.T, d *db.DB) {
 	bad := append(two[:3:3], `CREATE TABLE b(x INTEGER)`, `nonsense`)
 	must(t, d.Migrate(t.Context(), "a", one))
 	must(t, d.Migrate(t.Context(), "a", one))
+	must(t, d.Migrate(t.Context(), "wide", append(one[:1:1], db.Expand(`CREATE TABLE wide(x INTEGER)`))[1:]))
+	must(t, d.Migrate(t.Context(), "wide", nil)) // the program before
 	must(t, d.Migrate(t.Context(), "other", []db.Step{`CREATE TABLE other(x INTEGER)`}))
 	if err := d.Migrate(t.Context(), "a", bad); err == nil || !strings.Contains(err.Error(), "step 5") {
 		t.Fatalf("%v, want an error that names step 5", err)
