@@ -18,6 +18,7 @@ import (
 	"bahnpost/mail"
 	"bahnpost/store/blob"
 	"bahnpost/store/internal/db"
+	"bahnpost/store/internal/db/dbtest"
 )
 
 // durable is a site that really syncs.
@@ -25,7 +26,9 @@ func durable(b *testing.B, cfg Config) *site {
 	s := &site{t: b, dir: b.TempDir(), cfg: cfg}
 	ctx := context.Background()
 	var err error
-	if s.d, err = db.Open(ctx, db.Config{Path: filepath.Join(s.dir, "mail.db")}); err != nil {
+	on := dbtest.Config(b, filepath.Join(s.dir, "mail.db")) // on PostgreSQL, if BAHNPOST_TEST_POSTGRES says where
+	on.NoSync, on.Unordered = false, false
+	if s.d, err = db.Open(ctx, on); err != nil {
 		b.Fatal(err)
 	}
 	if s.b, err = blob.OpenDir(filepath.Join(s.dir, "bodies"), blob.DirConfig{}); err != nil {
@@ -128,6 +131,20 @@ func BenchmarkInline(b *testing.B) {
 	}
 }
 
+// deliver stores body as home/cell does.
+func (s *site) deliver(tk Ticket, box MailboxID, body *Body) {
+	var expect []Expect
+	if s.Shared() {
+		expect = []Expect{{Body: body}}
+	}
+	if err := s.UpdateWith(context.Background(), tk, expect, func(t *Tx) error {
+		_, err := t.Append(box, NewMessage{Body: body})
+		return err
+	}); err != nil {
+		s.t.Error(err)
+	}
+}
+
 // deliver stores mails in 200 accounts with c in flight.
 func deliver(b *testing.B, mails [][]byte, cfg Config, c int) {
 	s := durable(b, cfg)
@@ -140,7 +157,7 @@ func deliver(b *testing.B, mails [][]byte, cfg Config, c int) {
 				for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
 					body := s.finish(mails[i%int64(len(mails))])
 					a := mail.AccountID(1 + i%200)
-					s.must(Ticket{a, 1}, func(t *Tx) error { _, err := t.Append(ids[a], NewMessage{Body: body}); return err })
+					s.deliver(Ticket{a, 1}, ids[a], body)
 					body.Release()
 				}
 			})
@@ -163,7 +180,7 @@ func BenchmarkUpdate(b *testing.B) {
 			wg.Go(func() {
 				for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
 					a := mail.AccountID(1 + i%200)
-					s.must(Ticket{a, 1}, func(t *Tx) error { _, err := t.Append(ids[a], NewMessage{Body: body}); return err })
+					s.deliver(Ticket{a, 1}, ids[a], body)
 				}
 			})
 		}
@@ -187,7 +204,7 @@ func BenchmarkTenRecipients(b *testing.B) {
 					for k := range int64(10) {
 						rs.Go(func() {
 							a := mail.AccountID(1 + (i*7+k)%200)
-							s.must(Ticket{a, 1}, func(t *Tx) error { _, err := t.Append(ids[a], NewMessage{Body: body}); return err })
+							s.deliver(Ticket{a, 1}, ids[a], body)
 						})
 					}
 					rs.Wait()
