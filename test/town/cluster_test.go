@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 	"bahnpost/store/blob/s3/s3test"
 )
 
-// TestCluster: two nodes on one PostgreSQL are one cell: who is added over one can be delivered to over either.
+// TestCluster: two nodes on one PostgreSQL are one cell: who is added over one can be delivered to over either and reads over either.
 func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the binary; not in -short")
@@ -27,15 +29,22 @@ func TestCluster(t *testing.T) {
 	for _, w := range c.Nodes {
 		w.deliver(t, anna, "250 ")
 	}
-	m, err := DialIMAP(b.Addr("imap"), anna, "secret")
-	if err != nil {
-		t.Fatal(err)
+	for _, w := range c.Nodes {
+		m, err := DialIMAP(w.Addr("imap"), anna, "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.until(t, "STATUS INBOX (MESSAGES)", `MESSAGES 2`) // the other node's hint may be under way
+		m.says(t, "SELECT INBOX", `\* 2 EXISTS`)
+		m.Close()
 	}
-	defer m.Close()
-	m.says(t, "SELECT INBOX", `\* 2 EXISTS`)
 	for _, w := range c.Nodes {
 		if out := w.Run("account", "list"); !strings.Contains(out, anna) {
 			t.Errorf("a node does not know %s:\n%s", anna, out)
+		}
+		var list []admin.Node
+		if err := json.Unmarshal([]byte(w.Run("node", "list", "--json")), &list); err != nil || len(list) != 2 {
+			t.Fatal(list, err)
 		}
 		w.finds(t, "ok node is running", "ok database "+w.Wire.Addr+" is the primary, PostgreSQL", "note replication there is no standby", "ok commit median",
 			"ok clock agrees with the database's", "note bodies have no place", "ok secrets are private", "ok nodes in the cell")
@@ -105,6 +114,25 @@ func TestDatabaseAway(t *testing.T) {
 	}
 }
 
+// until repeats a command until its answer matches.
+func (c *IMAP) until(t *testing.T, command, want string) {
+	t.Helper()
+	deadline := time.After(startTimeout)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		got, err := c.Do("%s", command)
+		if err == nil && regexp.MustCompile(want).MatchString(strings.Join(got, "\n")) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: %q, %v; never %s", command, got, err, want)
+		}
+	}
+}
+
 // until asks the HTTP port until the answer has the status.
 func (w *Town) until(t *testing.T, path string, want int) {
 	t.Helper()
@@ -124,7 +152,55 @@ func (w *Town) until(t *testing.T, path string, want int) {
 	}
 }
 
-// TestNodeDrain: what "node" shows and does, on a cell of one node and on one of many.
+// TestDrainAnother: a node is taken out of service over another one, its sessions go on there.
+func TestDrainAnother(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the binary; not in -short")
+	}
+	t.Parallel()
+	c := NewCluster(t, 2)
+	a, b := c.Nodes[0], c.Nodes[1]
+	a.Serve()
+	b.Serve()
+	anna := a.Account("anna", "secret")
+	m, err := DialIMAP(b.Addr("imap"), anna, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	m.l.write("i IDLE\r\n")
+	expect(t, m, "+ idling")
+	name := func(w *Town) string {
+		_, after, _ := strings.Cut(w.Logged("msg=started"), " node=")
+		name, _, _ := strings.Cut(after, " ")
+		return name
+	}
+	if out, err := a.Try("", "node", "drain", "mx.example.org"); err == nil || !strings.Contains(out, "several nodes begin so: ") {
+		t.Errorf("%v, %s", err, out)
+	}
+	if out := a.Run("node", "drain", name(b), "--wait", "2m"); !strings.Contains(out, "drained, 0 connections") {
+		t.Error(out)
+	}
+	expect(t, m, "* BYE [UNAVAILABLE] server is shutting down")
+	b.until(t, "/readyz", 503)
+	a.finds(t, "note nodes "+name(b)+" is out of service")
+	b.Kill() // and stays drained when it comes back: the wish was not taken back
+	b.Serve()
+	b.until(t, "/readyz", 503)
+	a.Run("node", "undrain", name(b), "--wait", "2m")
+	b.until(t, "/readyz", 200)
+	b.deliver(t, anna, "250 ")
+	b.Signal(syscall.SIGTERM)
+	if err := b.Wait(); err != nil {
+		t.Error(err)
+	}
+	var list []admin.Node
+	if err := json.Unmarshal([]byte(a.Run("node", "list", "--json")), &list); err != nil || len(list) != 1 {
+		t.Errorf("a node that stopped is listed: %v, %v", list, err)
+	}
+}
+
+// TestNodeDrain: what "node" shows and does on a cell of one node.
 func TestNodeDrain(t *testing.T) {
 	w, anna := serving(t)
 	c, err := DialIMAP(w.Addr("imap"), anna, "secret")
@@ -251,7 +327,9 @@ func TestClusterOnS3(t *testing.T) {
 			t.Errorf("without S3: %v", err)
 		}
 	}
-	a.deliver(t, anna, "250 ") // small mail needs no bucket
+	for _, w := range c.Nodes {
+		w.deliver(t, anna, "250 ") // small mail needs no bucket
+	}
 	a.metric(t, `bahnpost_path_up{kind="bodies",name="`+strings.TrimPrefix(s.Endpoint, "http://")+`"} 0`)
 	a.finds(t, "BAD bodies s3://"+s3test.Bucket+" at "+s.Endpoint+" can't be used")
 	s.Run()
