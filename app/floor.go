@@ -75,7 +75,7 @@ func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger, how
 		f.mailstore, err = mailstore.New(ctx, f.store.DB, f.store.Bodies, mailstore.Config{
 			InlineMax: c.Store.inlineMax(), Compression: c.Store.Compression,
 			ExpungeHistory: c.Store.ExpungeHistory.D(), IndexMemory: int64(c.Store.IndexMemory),
-			SearchMemory: int64(c.Store.SearchMemory), Log: log,
+			SearchMemory: int64(c.Store.SearchMemory), Patience: c.Store.Patience.D(), Log: log,
 		})
 	}
 	if err != nil {

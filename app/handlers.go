@@ -10,6 +10,7 @@ import (
 	"bahnpost/serve/listen"
 	"bahnpost/serve/pop3d"
 	"bahnpost/serve/smtpd"
+	"bahnpost/store/mailstore"
 )
 
 // handlers builds what serves each protocol, by its name in namedPort.
@@ -24,14 +25,24 @@ func handlers(n *Node, c *Config, in *intake.Intake, version string) map[string]
 	pop3 := pop3d.New(n.floor.mailstore, n.gate, pop3d.Config{IdleTimeout: c.POP3.IdleTimeout.D(), UIDLFormat: c.POP3.UIDLFormat,
 		AccountUIDLFormat: n.uidlFormat, Hostname: c.Node.Hostname, Log: n.log,
 		Metrics: pop3d.Metrics{Command: n.observeCommand("pop3")}})
+	patientIMAP, patientPOP3 := patient{n.floor.mailstore, imap}, patient{n.floor.mailstore, pop3}
 	metricsFrom, _ := parseNets(c.HTTP.MetricsFrom) // checked by LoadConfig
 	web := newWebPorch(httpHandler(n.metrics, metricsFrom, n.ready))
 	submission := smtp(smtpd.Submission)
 	return map[string]listen.Handler{
 		"lmtp": smtp(smtpd.LMTP), "smtp": smtp(smtpd.MX), "submission": submission, "submissions": submission,
-		"imap": imap, "imaps": imap, "pop3": pop3, "pop3s": pop3, "http": web, "https": web,
+		"imap": patientIMAP, "imaps": patientIMAP, "pop3": patientPOP3, "pop3s": patientPOP3, "http": web, "https": web,
 	}
 }
+
+// patient sessions wait for a database that is away; who delivers tries another node.
+type patient struct {
+	store *mailstore.Store
+	h     listen.Handler
+}
+
+// Serve implements listen.Handler.
+func (p patient) Serve(ctx context.Context, c *listen.Conn) { p.h.Serve(p.store.Patient(ctx), c) }
 
 func (n *Node) observeCommand(protocol string) func(string, time.Duration, bool) {
 	return func(name string, took time.Duration, ok bool) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"bahnpost/mail"
 	"bahnpost/wire/imap"
 )
 
@@ -193,7 +194,11 @@ func (s *session) line(text string) {
 }
 
 // ioError reports whether err came from the connection, so that no answer has a reader.
+// An error of the store that tells a client something is none, whatever connection of the store's it is about.
 func ioError(err error) bool {
+	if _, said := errors.AsType[*mail.Error](err); said {
+		return false
+	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) ||
 		errors.Is(err, errConn) || errors.Is(err, errGiveUp)
 }

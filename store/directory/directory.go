@@ -24,6 +24,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -291,5 +292,9 @@ func wrap(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("directory: %s: %w", what, err)
+	err = fmt.Errorf("directory: %s: %w", what, err)
+	if errors.Is(err, db.ErrAway) || errors.Is(err, db.ErrUnknown) {
+		return &mail.Error{Kind: mail.Unavailable, Text: "directory cannot be reached, try again later", Err: err}
+	}
+	return err
 }

@@ -96,16 +96,49 @@ func TestDatabaseAway(t *testing.T) {
 	anna := w.Account("anna", "secret")
 	w.deliver(t, anna, "250 ")
 
-	w.Wire.Cut()
-	if status, _ := w.Get("/readyz"); status != 503 {
-		t.Errorf("/readyz without database: %d", status)
+	m, err := DialIMAP(w.Addr("imap"), anna, "secret")
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer m.Close()
+	m.says(t, "SELECT INBOX", `\* 1 EXISTS`)
+	w.Wire.Cut()
+	w.until(t, "/readyz", 503)
 	if status, _ := w.Get("/healthz"); status != 200 {
 		t.Errorf("/healthz without database: %d", status)
 	}
+	w.deliver(t, anna, "451 ")                    // at once: the sender knows another node
+	m.l.write("s STORE 1 +FLAGS (\\Flagged)\r\n") // a session waits
+	w.metric(t, `bahnpost_path_up{kind="database",name="`+w.Wire.Addr+`"} 0`)
 	w.Wire.Mend()
+	if got, err := m.answer("s"); err != nil || !strings.Contains(strings.Join(got, "\n"), `FLAGS (\Flagged`) {
+		t.Errorf("a session that waited: %q, %v", got, err)
+	}
 	w.until(t, "/readyz", 200)
 	w.deliver(t, anna, "250 ")
+	w.metric(t, `bahnpost_path_up{kind="database",name="`+w.Wire.Addr+`"} 1`)
+
+	w.Kill()
+	w.Configure(`#patience = "30s"`, `patience = "1s"`)
+	w.Serve()
+	m, err = DialIMAP(w.Addr("imap"), anna, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	m.says(t, "SELECT INBOX", `\* 2 EXISTS`)
+	w.Wire.Cut()
+	if got, err := m.Do("STORE 1 -FLAGS (\\Flagged)"); err == nil || !strings.HasPrefix(err.Error(), "NO [UNAVAILABLE]") {
+		t.Errorf("a session whose patience is over: %q, %v", got, err)
+	}
+	if c, err := DialIMAP(w.Addr("imap"), "nobody@example.org", "secret"); err == nil || !strings.HasPrefix(err.Error(), "NO [UNAVAILABLE]") {
+		t.Errorf("a login whose patience is over: %v, %v", c, err)
+	}
+	w.Wire.Mend()
+	if t.Failed() {
+		t.Fatal(w.Log())
+	}
+	m.until(t, "STORE 1 -FLAGS (\\Flagged)", `FLAGS \(`)
 	if log := w.Log() + out; strings.Contains(log, "secret") {
 		t.Error("the log holds a password")
 	}
