@@ -81,7 +81,7 @@ func newServer(t testing.TB, dir string, number int) *Server {
 	}
 	s := &Server{Name: fmt.Sprint("pg", number), Addr: fmt.Sprint("10.213.0.", number), logs: dir, who: who, t: t}
 	s.data = filepath.Join(dir, s.Name, "data")
-	if err := os.Mkdir(filepath.Join(dir, s.Name), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, s.Name), 0o755); err != nil { // or a disk is mounted there
 		t.Fatal(err)
 	}
 	s.own(filepath.Join(dir, s.Name))
@@ -111,7 +111,8 @@ func OnePostgres(t testing.TB, dir string) Databases {
 	if err := os.WriteFile(hba, []byte("local all all trust\nhost all postgres samehost trust\nhost all all 10.213.0.0/16 scram-sha-256\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.plainCmd = []string{filepath.Join(bin, "postgres"), "-D", s.data, "-k", filepath.Dir(s.data), "-c", "listen_addresses=" + s.Addr}
+	// As a supervisor would: started again until it can, for orphans of a killed postmaster keep the next from starting for a moment.
+	s.plainCmd = []string{"/bin/sh", "-c", `while :; do "$@"; sleep 0.1; done`, "sh", filepath.Join(bin, "postgres"), "-D", s.data, "-k", filepath.Dir(s.data), "-c", "listen_addresses=" + s.Addr}
 	for _, v := range settings {
 		s.plainCmd = append(s.plainCmd, "-c", v)
 	}
@@ -157,9 +158,6 @@ func (s *Server) KillPostmaster() {
 		s.t.Fatalf("%s: PostgreSQL does not run", s.Name)
 	}
 	signal(syscall.SIGKILL, pid)
-	if s.plain != nil {
-		<-s.plain.ended
-	}
 }
 
 // processes are all of the server's.
@@ -169,7 +167,7 @@ func (s *Server) processes() (pids []int) {
 			pids = append(pids, family(p.cmd.Process.Pid)...)
 		}
 	}
-	if pm := s.postmaster(); pm != 0 && s.plain == nil {
+	if pm := s.postmaster(); pm != 0 && s.plain == nil { // Patroni is not its parent
 		pids = append(pids, family(pm)...)
 	}
 	return pids

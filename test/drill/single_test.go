@@ -44,7 +44,7 @@ func TestKillSingle(t *testing.T) {
 	Sealed(t, func(t *testing.T, dir string) {
 		n, j := one(t, dir)
 		for round := range 2 {
-			l := Begin([]*Node{n}, j, round+1)
+			l := Begin([]*Node{n}, j, round+1, true)
 			<-time.After(2 * time.Second)
 			at := time.Now()
 			n.Kill()
@@ -67,7 +67,7 @@ func TestNothingPassesUnseen(t *testing.T) {
 	}
 	Sealed(t, func(t *testing.T, dir string) {
 		n, j := one(t, dir)
-		l := Begin([]*Node{n}, j, 1)
+		l := Begin([]*Node{n}, j, 1, true)
 		<-time.After(2 * time.Second)
 		if deaf, err := l.Stop(); err != nil || len(deaf) > 0 {
 			t.Fatal(deaf, err)

@@ -1,0 +1,91 @@
+package drill
+
+import (
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// The faults. Each knows how to mend itself; what was killed is started again.
+var (
+	killNode = fault{name: "kill -9 a node", dies: true, lasts: 5 * time.Second, strike: func(c *Cell) func() {
+		c.Nodes[0].Kill()
+		return c.Nodes[0].Serve
+	}}
+	killPostmaster = fault{name: "kill -9 PostgreSQL's postmaster", promotes: true, strike: func(c *Cell) func() {
+		c.primary().KillPostmaster() // who watches over it starts it again
+		return func() {}
+	}}
+	killServer = fault{name: "kill -9 all of the primary's server", promotes: true, lasts: 3 * time.Second, strike: func(c *Cell) func() {
+		p := c.primary()
+		p.Kill()
+		return p.Start
+	}}
+	pauseServer = fault{name: "SIGSTOP the primary's server, SIGCONT after a promotion", promotes: true, lasts: 3 * time.Second, strike: func(c *Cell) func() {
+		p := c.primary()
+		p.Pause()
+		return p.Continue
+	}}
+	cutDatabase = fault{name: "cut the network between a node and the databases", dies: true, lasts: 15 * time.Second, strike: func(c *Cell) func() {
+		n := c.Nodes[0]
+		n.Pull("db")
+		return func() { n.Plug("db") }
+	}}
+	stopS3 = fault{name: "stop S3", lasts: 10 * time.Second, strike: func(c *Cell) func() {
+		c.S3.Kill()
+		return c.S3.Start
+	}}
+	cutS3 = fault{name: "cut the network between a node and S3", lasts: 10 * time.Second, strike: func(c *Cell) func() {
+		n := c.Nodes[0]
+		n.Pull("s3")
+		return func() { n.Plug("s3") }
+	}}
+	fillNode = fault{name: "fill a node's disk", lasts: 8 * time.Second, strike: func(c *Cell) func() {
+		return fill(c.t, c.Nodes[0].Dir)
+	}}
+	fillServer = fault{name: "fill the primary's disk", lasts: 10 * time.Second, strike: func(c *Cell) func() {
+		return fill(c.t, filepath.Dir(c.primary().data))
+	}}
+	drainNode = fault{name: "drain a node and start it again", dies: true, strike: func(c *Cell) func() {
+		n := c.Nodes[len(c.Nodes)-1]
+		n.Drain()
+		return n.Serve
+	}}
+	restartAll = fault{name: "kill -9 everything, start everything", promotes: true, strike: func(c *Cell) func() {
+		for _, n := range c.Nodes {
+			signal(syscall.SIGKILL, n.proc.cmd.Process.Pid)
+		}
+		for _, s := range c.DB {
+			s.Kill()
+		}
+		if c.S3 != nil {
+			c.S3.Kill()
+		}
+		for _, n := range c.Nodes {
+			n.Kill()
+		}
+		for _, s := range c.DB {
+			s.Start()
+		}
+		if c.S3 != nil {
+			c.S3.Start()
+		}
+		for _, n := range c.Nodes {
+			n.Launch()
+		}
+		return func() {}
+	}}
+)
+
+// primary is the server that takes writes, of which there must be one.
+func (c *Cell) primary() *Server {
+	c.t.Helper()
+	p := c.DB.Primary()
+	if p == nil {
+		c.t.Fatal("there is no primary")
+	}
+	return p
+}
+
+// all faults, in the order of a drill.
+var allFaults = []fault{killNode, killPostmaster, killServer, pauseServer, cutDatabase, stopS3, cutS3, fillNode, fillServer, drainNode, restartAll}
