@@ -8,7 +8,7 @@ func TestKillCell(t *testing.T) {
 		t.Skip("kills nodes; not in -short")
 	}
 	Sealed(t, func(t *testing.T, dir string) {
-		c := newCell(t, dir, 1, OnePostgres(t, dir), nil)
+		c := newCell(t, dir, 2, OnePostgres(t, dir), nil)
 		for _, f := range []fault{killNode, killPostmaster} {
 			r := c.endure(f)
 			t.Log(r)

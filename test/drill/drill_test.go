@@ -20,7 +20,7 @@ func TestDrill(t *testing.T) {
 			mountDisk(t, filepath.Join(dir, fmt.Sprint("pg", i+1)), 2000)
 		}
 		mountDisk(t, filepath.Join(dir, "n1"), 200)
-		c := newCell(t, dir, 1, Patroni(t, dir), S3(t, dir, 1))
+		c := newCell(t, dir, 3, Patroni(t, dir), S3(t, dir, 1))
 		var table strings.Builder
 		table.WriteString("\n" + tableHead)
 		for _, f := range allFaults {
