@@ -191,7 +191,7 @@ func (s *Server) Continue() { signal(syscall.SIGCONT, s.processes()...) }
 
 // connect opens a connection as the superuser.
 func (s *Server) connect(ctx context.Context, database string) (*pgconn.PgConn, error) {
-	return pgconn.Connect(ctx, fmt.Sprintf("host=%s user=postgres dbname=%s connect_timeout=2", s.Addr, database))
+	return pgconn.Connect(ctx, fmt.Sprintf("host=%s user=postgres password=%s dbname=%s connect_timeout=2", s.Addr, superuserPassword, database))
 }
 
 // ask runs a query that gives one value.

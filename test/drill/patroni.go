@@ -6,41 +6,46 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 )
 
-// patroniConfig is a server's; the numbers are those of deploy/patroni, with the shortest ttl that Patroni allows.
-const patroniConfig = `scope: mail
-namespace: /service/
-name: %[1]s
-restapi: {listen: "%[2]s:8008", connect_address: "%[2]s:8008"}
-etcd3: {hosts: "10.213.0.1:2379,10.213.0.2:2379,10.213.0.3:2379"}
-bootstrap:
-  dcs:
-    ttl: 20
-    loop_wait: 5
-    retry_timeout: 5
-    maximum_lag_on_failover: 1048576
-    synchronous_mode: true
-    postgresql:
-      use_pg_rewind: true
-      use_slots: true
-      parameters: {wal_level: replica, hot_standby: "on", max_wal_senders: 10, wal_log_hints: "on", max_connections: 200}
-      pg_hba: ["local all all trust", "host all postgres samehost trust", "host replication repl samehost trust", "host all rew samehost trust", "host all all 10.213.0.0/16 scram-sha-256"]
-  initdb: [{encoding: UTF8}, data-checksums, {locale: C.UTF-8}]
-postgresql:
-  listen: %[2]s:5432
-  connect_address: %[2]s:5432
-  data_dir: %[3]s/data
-  bin_dir: %[4]s
-  pgpass: %[3]s/pgpass
-  authentication: {replication: {username: repl, password: x}, superuser: {username: postgres, password: x}, rewind: {username: rew, password: x}}
-  parameters: {unix_socket_directories: %[3]s, %[5]s}
-  create_replica_methods: [basebackup]
-  basebackup: {checkpoint: fast}
-`
+// shipped is the configuration that operators start from: what is drilled is what is shipped.
+const shipped = "../../deploy/patroni/patroni.yml"
+
+// own is the file's own lines about one server's parameters, which are for a larger machine.
+var own = regexp.MustCompile(`(?m)^    (shared_buffers|max_wal_size|checkpoint_timeout): .*$`)
+
+// patroniConfig is the shipped configuration with the addresses and paths of a world.
+func patroniConfig(t testing.TB, s *Server, home, bin string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(shipped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hosts = "192.0.2.11:2379,192.0.2.12:2379,192.0.2.13:2379"
+	text := strings.NewReplacer(
+		hosts, "10.213.0.1:2379,10.213.0.2:2379,10.213.0.3:2379",
+		"192.0.2.0/24", "10.213.0.0/16",
+		"192.0.2.11", s.Addr,
+		"name: pg1", "name: "+s.Name,
+		"/var/lib/postgresql/15/mail", s.data,
+		"/var/lib/postgresql/pgpass-mail", filepath.Join(home, "pgpass"),
+		"/usr/lib/postgresql/15/bin", bin,
+		"/var/run/postgresql", home,
+	).Replace(string(b))
+	text = own.ReplaceAllString(text, "")
+	const last = "    wal_compression: \"on\"\n"
+	if !strings.Contains(text, last) || strings.Contains(text, "192.0.2.") {
+		t.Fatalf("%s is not as the drill knows it:\n%s", shipped, text)
+	}
+	return []byte(strings.Replace(text, last, last+"    shared_buffers: 64MB\n    max_wal_size: 512MB\n", 1))
+}
+
+// superuserPassword is the one in the shipped configuration.
+const superuserPassword = "change-me-1"
 
 // members of the replicated database.
 const members = 3
@@ -69,13 +74,8 @@ func Patroni(t testing.TB, dir string) Databases {
 			"--initial-advertise-peer-urls", "http://" + s.Addr + ":2380", "--listen-client-urls", "http://" + s.Addr + ":2379",
 			"--advertise-client-urls", "http://" + s.Addr + ":2379", "--initial-cluster", strings.Join(peers, ","), "--initial-cluster-state", "new",
 			"--logger", "zap", "--log-level", "warn"}
-		var parameters []string
-		for _, v := range settings {
-			name, value, _ := strings.Cut(v, "=")
-			parameters = append(parameters, fmt.Sprintf("%s: %q", name, value))
-		}
 		conf := filepath.Join(home, "patroni.yml")
-		if err := os.WriteFile(conf, fmt.Appendf(nil, patroniConfig, s.Name, s.Addr, home, bin, strings.Join(parameters, ", ")), 0o600); err != nil {
+		if err := os.WriteFile(conf, patroniConfig(t, s, home, bin), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s.own(conf)
