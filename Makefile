@@ -47,6 +47,10 @@ talk: ## type IMAP to a node that lives as long as you talk, and record a story 
 walk: ## the fault walk and kill -9 under load, long
 	BAHNPOST_LONG=1 go test -count=1 -timeout 30m -run 'Walk|Kill|PowerCut|Metamorphic' ./...
 
+.PHONY: drill
+drill: peers ## a cell under Patroni and load: everything breaks in turn, a table of what that did (FAULTS=SIGSTOP,disk)
+	BAHNPOST_DRILL="$${FAULTS:-all}" go test -count=1 -timeout 40m -v -run '^TestDrill$$' ./test/drill
+
 .PHONY: bench
 bench: ## Go benchmarks of the hot paths
 	go test -run '^$$' -bench . -benchmem ./store/... ./wire/... ./serve/... ./home/...

@@ -20,7 +20,7 @@
 //
 // "make drill" strikes with everything and prints a table; "make test" with what
 // is quick. BAHNPOST_DRILL names faults to run, by parts of their names with
-// commas between. Namespaces need root; without, the tests skip, saying so.
+// commas between; BAHNPOST_DRILL_KEEP keeps the world's directory if the test failed. Namespaces need root; without, the tests skip, saying so.
 //
 // The worker of each client is one goroutine that owns its connection; Journal
 // and gauge are safe for concurrent use, a World belongs to its test.
