@@ -3,7 +3,7 @@
 # starting none of their services. Without root it says what is missing and
 # succeeds: the tests that need them skip, saying so.
 set -eu
-want="isync offlineimap3 imapfilter fetchmail getmail6 neomutt swaks libnet-ssleay-perl msmtp curl python3 openssl postgresql patroni etcd-server python3-etcd haproxy keepalived iproute2"
+want="isync offlineimap3 imapfilter fetchmail getmail6 neomutt swaks libnet-ssleay-perl msmtp curl python3 openssl postgresql pgbouncer patroni etcd-server python3-etcd haproxy keepalived iproute2"
 missing=""
 for p in $want; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"

@@ -355,6 +355,7 @@ func TestAllocations(t *testing.T) {
 	})
 	d.Update(t.Context(), func(tx *Tx) error {
 		check("Exec", 0, func() { tx.Exec(`INSERT INTO b(acct, data) VALUES(?,?)`, Int(1), Blob(data)) })
+		check("Send", 0, func() { tx.Send(1, `INSERT INTO b(acct, data) VALUES(?,?)`, Int(1), Blob(data)) })
 		return nil
 	}, nil)
 	check("Update", 1, func() {

@@ -38,7 +38,10 @@ func openPostgres(ctx context.Context, cfg Config) (*DB, error) {
 		err = c.suits(ctx)
 	}
 	if err == nil {
-		if err = c.register(); err != nil {
+		if err = g.pooled(ctx, c); err == nil {
+			err = c.register()
+		}
+		if err != nil {
 			err = errors.Join(err, c.close())
 		}
 	}
@@ -95,6 +98,26 @@ func sessionSettings(pc *pgconn.Config, cfg Config) string {
 		}
 	}
 	return b.String()
+}
+
+// pooled refuses a pooler that gives two of our connections the same server's, one transaction each:
+// prepared statements, settings and LISTEN live in a connection.
+func (g *gate) pooled(ctx context.Context, c *pgConn) error {
+	const sqlWho = `SELECT pg_backend_pid()::text`
+	for range 3 {
+		var one string
+		if _, err := c.row(sqlWho, nil).Scan(&one); err != nil {
+			return err
+		}
+		rows, err := g.side.do(ctx, sqlWho)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 1 && string(rows[0][0]) == one {
+			return errors.New("a pooler shares connections by transaction; it must do so by session (PgBouncer: pool_mode = session)")
+		}
+	}
+	return nil
 }
 
 // minPostgres is the oldest server_version_num that is served.

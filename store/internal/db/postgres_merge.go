@@ -194,6 +194,10 @@ var (
 //
 // runs says that several statements of one key may be among them.
 func many(text string, args []Value) (s *pgStmt, runs bool) {
+	kinds := make([]uint8, len(args)) // so that args need not be on the heap
+	for i := range args {
+		kinds[i] = args[i].kind
+	}
 	word, _, _ := strings.Cut(text, " ")
 	for _, no := range []string{"SELECT", "RETURNING", "'", `"`} {
 		if strings.Contains(text, no) {
@@ -201,7 +205,7 @@ func many(text string, args []Value) (s *pgStmt, runs bool) {
 		}
 	}
 	text = strings.Join(strings.Fields(text), " ")
-	m := merger{args: args}
+	m := merger{args: kinds}
 	ok := false
 	switch word {
 	case "INSERT":
@@ -219,7 +223,7 @@ func many(text string, args []Value) (s *pgStmt, runs bool) {
 }
 
 type merger struct {
-	args  []Value
+	args  []uint8 // kinds of the arguments
 	kinds []uint32
 	out   string
 }
@@ -228,7 +232,7 @@ type merger struct {
 func (m *merger) rows() string {
 	var from, names []string
 	for i := range m.args {
-		if k := m.args[i].kind; k != 0 {
+		if k := m.args[i]; k != 0 {
 			m.kinds = append(m.kinds, arrayOIDs[k])
 			from = append(from, fmt.Sprintf("$%d::%s[]", len(m.kinds), arrays[k]))
 			names = append(names, "p"+strconv.Itoa(i+1))
@@ -242,7 +246,7 @@ func (m *merger) param(n int) (string, bool) {
 	if n < 1 || n > len(m.args) {
 		return "", false
 	}
-	if m.args[n-1].kind == 0 {
+	if m.args[n-1] == 0 {
 		return "NULL", true
 	}
 	return "v.p" + strconv.Itoa(n), true
@@ -311,7 +315,7 @@ func (m *merger) insert(text string) bool {
 	list, ok := params(strings.Join(rows[0], ","), m.param)
 	if len(rows) > 1 {
 		for i := range m.args {
-			if m.args[i].kind == 0 {
+			if m.args[i] == 0 {
 				return false // its type would not be known
 			}
 		}

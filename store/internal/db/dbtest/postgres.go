@@ -138,6 +138,55 @@ func (s *Server) Signal(sig syscall.Signal) {
 	}
 }
 
+// Bouncer starts a PgBouncer before the server, with the pool_mode given, and returns its DSN.
+// Where PgBouncer is not installed the test is skipped.
+func (s *Server) Bouncer(mode string) (dsn string) {
+	s.t.Helper()
+	path, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		path = "/usr/sbin/pgbouncer"
+	}
+	if _, err := os.Stat(path); err != nil {
+		s.t.Skip("PgBouncer is not installed (Debian: pgbouncer)")
+	}
+	dir, err := os.MkdirTemp("", "bp-pool-")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { os.RemoveAll(dir) })
+	if _, err := unprivileged(dir); err != nil {
+		s.t.Skip(err)
+	}
+	config := fmt.Sprintf("[databases]\npostgres = host=%s user=bahnpost\n[pgbouncer]\nlisten_port = 5432\nunix_socket_dir = %s\nauth_type = any\npool_mode = %s\nmax_client_conn = 400\ndefault_pool_size = 100\n"+
+		"admin_users = bahnpost\n", s.dir, dir, mode)
+	file := filepath.Join(dir, "pgbouncer.ini")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", `"$@" <&- & p=$!; cat >/dev/null; kill -TERM $p; wait $p`, "sh", path, file)
+	var log strings.Builder
+	cmd.Dir, cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = dir, s.who, &log, &log
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+		if s.t.Failed() && testing.Verbose() {
+			s.t.Log(log.String())
+		}
+	})
+	dsn = strings.Replace(s.DSN, s.dir, dir, 1)
+	if err := await(s.t.Context(), dsn); err != nil {
+		s.t.Fatalf("PgBouncer does not answer: %v\n%s", err, log.String())
+	}
+	return dsn
+}
+
 // binaries is the directory of the newest server installed, "" if there is none.
 func binaries() string {
 	list, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres") // Debian's
