@@ -32,6 +32,11 @@ func TestDialect(t *testing.T) {
 	if _, err := directory.New(t.Context(), d, directory.Config{}); err != nil {
 		t.Fatal(err)
 	}
+	// Those that mailstore makes for a copy only.
+	if err := d.Migrate(t.Context(), "copystore", []db.Step{`CREATE TABLE copy_marks(account_id INTEGER PRIMARY KEY, messages INTEGER);
+		CREATE TABLE copy_blobs(old TEXT PRIMARY KEY, ref TEXT)`}); err != nil {
+		t.Fatal(err)
+	}
 	c, err := pgconn.Connect(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
