@@ -148,7 +148,7 @@ func (c *Client) suspect(e *endpoint) {
 func (c *Client) ask(e *endpoint) error {
 	ctx, cancel := context.WithTimeout(c.ctx, probeTimeout)
 	defer cancel()
-	return c.try(ctx, e, c.listing("", "", 1, drain))
+	return c.try(ctx, e, c.listing(c.path(""), "", 1, drain))
 }
 
 // probe asks until there is an answer; then the breaker closes.

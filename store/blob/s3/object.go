@@ -268,5 +268,5 @@ func parsePage(b []byte) (p page, err error) {
 
 // Ready asks whether the bucket can be listed: it is there and the credentials are right.
 func (c *Client) Ready(ctx context.Context) error {
-	return c.do(ctx, c.reads, c.listing("", "", 1, drain))
+	return c.do(ctx, c.reads, c.listing(c.path(""), "", 1, drain))
 }
