@@ -302,7 +302,7 @@ func (x *search) init(ctx context.Context, s *Store) error {
 	if err := s.db.Migrate(ctx, fts.Component, fts.Steps()); err != nil {
 		return err
 	}
-	x.index = fts.New(fts.Config{Memory: s.cfg.SearchMemory, Texts: textsVersion})
+	x.index = fts.New(fts.Config{Memory: s.cfg.SearchMemory, Texts: textsVersion, Own: ownForIndex})
 	x.news.init(cmp.Or(s.cfg.IndexDelay, defaultIndexDelay))
 	return nil
 }

@@ -192,7 +192,7 @@ func (ix *indexer) account(ctx context.Context, a mail.AccountID, reset bool) er
 		ix.pacer.begin(false)
 	}
 	if reset {
-		if err := ix.s.db.Update(ctx, func(tx *db.Tx) error { return ix.s.search.index.Reset(tx, int64(a)) }, nil); err != nil {
+		if err := ix.s.search.index.Reset(ctx, ix.s.db, int64(a)); err != nil {
 			return err
 		}
 	}
@@ -270,7 +270,7 @@ func (ix *indexer) batch(ctx context.Context, a mail.AccountID) (more bool, err 
 	if !more {
 		done = last
 	}
-	if err = ix.s.search.index.Write(ctx, ix.s.db, int64(a), ix.b, high, done, stillThere(a), ix.pace); err == nil {
+	if err = ix.s.search.index.Write(ctx, ix.s.db, int64(a), ix.b, high, done, ix.pace); err == nil {
 		ix.s.search.done.Add(int64(n))
 	}
 	return more, err
@@ -301,16 +301,15 @@ func (ix *indexer) read(ctx context.Context, a mail.AccountID, after, last int64
 	return more || len(ix.page.all) == n, err
 }
 
-// stillThere refuses to write for an account that is being removed.
-func stillThere(a mail.AccountID) func(*db.Tx) error {
-	return func(tx *db.Tx) error {
-		var last int64
-		found, err := tx.Row(sqlIndexAccount, db.Int(a)).Scan(&last)
-		if err == nil && !found {
-			err = errNoAccount
-		}
-		return err
+// ownForIndex keeps other nodes' indexers out, and refuses to write for an account that is being removed. Leases alone
+// would not do: who was cut off for a while learns late that another has taken over.
+func ownForIndex(tx *db.Tx, account int64) error {
+	var last int64
+	found, err := tx.Lock(sqlIndexAccount, db.Int(account)).Scan(&last)
+	if err == nil && !found {
+		err = errNoAccount
 	}
+	return err
 }
 
 // message adds the text of a message to the batch. One that is gone or cannot be read has none.

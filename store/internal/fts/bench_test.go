@@ -129,7 +129,7 @@ var benchIndex = sync.OnceValue(func() *benchData {
 			id++
 		}
 		start := cpu()
-		if err := out.x.Write(context.Background(), d, 1, b, id-101, id-1, nil, nil); err != nil {
+		if err := out.x.Write(context.Background(), d, 1, b, id-101, id-1, nil); err != nil {
 			panic(err)
 		}
 		for more := true; more; {

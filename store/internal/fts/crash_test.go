@@ -22,7 +22,7 @@ func TestCrash(t *testing.T) {
 		b := NewBuilder()
 		var high int64
 		left := n
-		guard := func(*db.Tx) error {
+		guard := func() error {
 			if left--; left < 0 {
 				return died
 			}
@@ -38,14 +38,15 @@ func TestCrash(t *testing.T) {
 					}
 					m.feed(r, b, id)
 				}
-				if err := New(Config{}).Write(t.Context(), d, 1, b, high, high+3, guard, nil); err != nil {
+				own := func(*db.Tx, int64) error { return guard() }
+				if err := New(Config{Own: own}).Write(t.Context(), d, 1, b, high, high+3, nil); err != nil {
 					return err
 				}
 				high += 3
 			}
 			for more := true; more; {
 				var err error
-				if more, err = New(Config{}).Merge(t.Context(), d, 1, nil, func(context.Context) error { return guard(nil) }); err != nil {
+				if more, err = New(Config{}).Merge(t.Context(), d, 1, nil, func(context.Context) error { return guard() }); err != nil {
 					return err
 				}
 			}

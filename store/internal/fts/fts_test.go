@@ -2,6 +2,7 @@ package fts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -218,7 +219,7 @@ func TestLookup(t *testing.T) {
 					m[next] = randomMessage(r)
 					m.feed(r, b, next)
 				}
-				if err := x.Write(t.Context(), d, 7, b, high, next, nil, nil); err != nil {
+				if err := x.Write(t.Context(), d, 7, b, high, next, nil); err != nil {
 					t.Fatal(err)
 				}
 				high = next
@@ -282,7 +283,7 @@ func TestProof(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	m.feed(r, b, 1)
 	m.feed(r, b, 2)
-	if err := x.Write(t.Context(), d, 1, b, 0, 2, nil, nil); err != nil {
+	if err := x.Write(t.Context(), d, 1, b, 0, 2, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -337,7 +338,7 @@ func TestOver(t *testing.T) {
 	b.Message(3)
 	b.Text(Body, nil, []byte("PLAIN"))
 	b.EndText()
-	if err := x.Write(t.Context(), d, 1, b, 0, 3, nil, nil); err != nil {
+	if err := x.Write(t.Context(), d, 1, b, 0, 3, nil); err != nil {
 		t.Fatal(err)
 	}
 	high := int64(3)
@@ -354,7 +355,7 @@ func TestOver(t *testing.T) {
 		b.Message(high + 1)
 		b.Text(Body, nil, []byte("FILLER"))
 		b.EndText()
-		if err := x.Write(t.Context(), d, 1, b, high, high+1, nil, nil); err != nil {
+		if err := x.Write(t.Context(), d, 1, b, high, high+1, nil); err != nil {
 			t.Fatal(err)
 		}
 		high++
@@ -372,6 +373,41 @@ func TestOver(t *testing.T) {
 	}
 }
 
+// TestTakenOver: an indexer that was cut off in the middle of a segment, and goes on after another has begun to clear it away, fails.
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	d := openDB(t)
+	b := NewBuilder()
+	const messages = 20
+	r := rand.New(rand.NewPCG(1, 2))
+	for id := range int64(messages) {
+		b.Message(id + 1)
+		for range 10_000 {
+			b.Text(Body, nil, fmt.Appendf(nil, "W%X", r.Uint64()))
+			b.EndText()
+		}
+	}
+	died := errors.New("died")
+	steps, swept := 0, false
+	err := New(Config{}).Write(t.Context(), d, 1, b, 0, messages, func(ctx context.Context) error {
+		if steps++; steps != 6 { // by then there is more than one step of clearing away to do
+			return nil
+		}
+		swept = true
+		_, err := New(Config{}).Merge(ctx, d, 1, nil, func(context.Context) error { return died })
+		if !errors.Is(err, died) {
+			t.Errorf("the other had nothing to clear away, or all of it in one step: %v", err)
+		}
+		return nil
+	})
+	if !swept || err != ErrChanged {
+		t.Errorf("cleared away: %v; the writer: %v", swept, err)
+	}
+	if err := New(Config{}).Check(t.Context(), d, 1); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRaces: the mark does not move when the index was reset under the writer, and Remove leaves nothing.
 func TestRaces(t *testing.T) {
 	t.Parallel()
@@ -381,7 +417,7 @@ func TestRaces(t *testing.T) {
 	b.Message(1)
 	b.Text(Body, nil, []byte("A"))
 	b.EndText()
-	write := func(high, to int64) error { return x.Write(t.Context(), d, 1, b, high, to, nil, nil) }
+	write := func(high, to int64) error { return x.Write(t.Context(), d, 1, b, high, to, nil) }
 	if err := write(0, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -391,7 +427,7 @@ func TestRaces(t *testing.T) {
 	if h := lookupIn(t, d, x, 1, Query{Fields: InAll, Needle: []byte("A")}); !h.Sure.Has(1) {
 		t.Error("no hit")
 	}
-	if err := d.Update(t.Context(), func(tx *db.Tx) error { return x.Reset(tx, 1) }, nil); err != nil {
+	if err := x.Reset(t.Context(), d, 1); err != nil {
 		t.Fatal(err)
 	}
 	if h := lookupIn(t, d, x, 1, Query{Fields: InAll, Needle: []byte("A")}); h.High != 0 || !h.Sure.Empty() {
@@ -482,7 +518,7 @@ func TestWaste(t *testing.T) {
 			b.Message(id)
 			b.Text(Body, nil, fmt.Appendf(nil, "WORD%d COMMON", id))
 			b.EndText()
-			if err := x.Write(t.Context(), d, 1, b, id-1, id, nil, nil); err != nil {
+			if err := x.Write(t.Context(), d, 1, b, id-1, id, nil); err != nil {
 				t.Fatal(err)
 			}
 			for more := true; more; {

@@ -13,11 +13,16 @@ import (
 type Config struct {
 	Memory int64 // octets of unpacked terms kept for the next lookups [32 MiB]
 	Texts  int64 // version of what the caller feeds: an index of another version is Old [1]
+
+	// Own runs first in each transaction that writes for an account: it keeps other nodes from that until the transaction
+	// ends, or refuses (the account may be going away). [nothing: no other node writes]
+	Own func(tx *db.Tx, account int64) error
 }
 
 // Index reads and writes the segments of all accounts of a database.
 type Index struct {
 	texts int64
+	own   func(tx *db.Tx, account int64) error
 	codec *codec
 	cache cache
 }
@@ -30,7 +35,10 @@ func New(cfg Config) *Index {
 	if cfg.Texts == 0 {
 		cfg.Texts = 1
 	}
-	return &Index{texts: cfg.Texts, codec: newCodec(), cache: cache{limit: cfg.Memory, m: map[cacheKey]*list.Element{}}}
+	if cfg.Own == nil {
+		cfg.Own = func(*db.Tx, int64) error { return nil }
+	}
+	return &Index{texts: cfg.Texts, own: cfg.Own, codec: newCodec(), cache: cache{limit: cfg.Memory, m: map[cacheKey]*list.Element{}}}
 }
 
 // ErrChanged says that the account's index was reset or removed meanwhile. Start over.
@@ -69,25 +77,27 @@ func liveSegs(c *db.Conn, account int64) (segs []segment, high int64, err error)
 type Pace func(ctx context.Context) error
 
 // Write indexes what b holds and moves the account's mark from high, which must be what it is now, to
-// newHigh: all messages in between are in b or gone. An empty b only moves the mark. guard, if not
-// nil, runs first in each transaction; its error refuses it (the account may be going away).
-func (x *Index) Write(ctx context.Context, d *db.DB, account int64, b *Builder, high, newHigh int64, guard func(*db.Tx) error, pace Pace) error {
+// newHigh: all messages in between are in b or gone. An empty b only moves the mark.
+func (x *Index) Write(ctx context.Context, d *db.DB, account int64, b *Builder, high, newHigh int64, pace Pace) error {
 	mark := func(tx *db.Tx) error { return x.setHigh(tx, account, high, newHigh) }
 	if b.Len() == 0 {
-		return d.Update(ctx, func(tx *db.Tx) error {
-			if guard != nil {
-				if err := guard(tx); err != nil {
-					return err
-				}
-			}
-			return mark(tx)
-		}, nil)
+		return x.update(ctx, d, account, mark)
 	}
 	p := packer{enc: x.codec.fast}
 	base := b.ids[0]
 	b.pack(&p, base)
-	w := writer{d: d, account: account, texts: x.texts, guard: guard, seg: segment{base: base, last: b.ids[len(b.ids)-1], docs: int64(b.Len()), over: len(b.over) > 0}}
+	w := writer{x: x, d: d, account: account, seg: segment{base: base, last: b.ids[len(b.ids)-1], docs: int64(b.Len()), over: len(b.over) > 0}}
 	return w.write(ctx, p.done, mark, pace)
+}
+
+// update runs fn in a transaction in which nobody else writes for the account.
+func (x *Index) update(ctx context.Context, d *db.DB, account int64, fn func(*db.Tx) error) error {
+	return d.Update(ctx, func(tx *db.Tx) error {
+		if err := x.own(tx, account); err != nil {
+			return err
+		}
+		return fn(tx)
+	}, nil)
 }
 
 func (x *Index) setHigh(tx *db.Tx, account, high, newHigh int64) error {
@@ -107,10 +117,9 @@ func firstSeg() int64 { return time.Now().UnixMicro() }
 
 // writer writes a segment in steps.
 type writer struct {
+	x       *Index
 	d       *db.DB
 	account int64
-	texts   int64
-	guard   func(*db.Tx) error
 	seg     segment
 	bytes   int64
 }
@@ -146,13 +155,8 @@ func (w *writer) step(ctx context.Context, blocks []block, last func(*db.Tx) err
 	}
 	n := w.seg.blocks + len(blocks)
 	id := w.seg.id
-	err := w.d.Update(ctx, func(tx *db.Tx) error {
+	err := w.x.update(ctx, w.d, w.account, func(tx *db.Tx) error {
 		id = w.seg.id
-		if w.guard != nil {
-			if err := w.guard(tx); err != nil {
-				return err
-			}
-		}
 		if err := w.begin(tx, &id); err != nil {
 			return err
 		}
@@ -173,7 +177,7 @@ func (w *writer) step(ctx context.Context, blocks []block, last func(*db.Tx) err
 			return err
 		}
 		return last(tx)
-	}, nil)
+	})
 	if err == nil {
 		w.seg.id, w.seg.blocks, w.bytes = id, n, size
 	}
@@ -182,7 +186,7 @@ func (w *writer) step(ctx context.Context, blocks []block, last func(*db.Tx) err
 
 func (w *writer) begin(tx *db.Tx, id *int64) error {
 	if *id != 0 {
-		// Reset and Remove take building segments away.
+		// Reset and Remove take building segments away, and so does the indexer of another node that took over from us.
 		var state int64
 		ok, err := tx.Row(sqlState, db.Int(w.account), db.Int(*id)).Scan(&state)
 		if err == nil && (!ok || state != building) {
@@ -190,7 +194,7 @@ func (w *writer) begin(tx *db.Tx, id *int64) error {
 		}
 		return err
 	}
-	if _, err := tx.Row(sqlTakeSeg, db.Int(w.account), db.Int(w.texts), db.Int(firstSeg())).Scan(id); err != nil {
+	if _, err := tx.Row(sqlTakeSeg, db.Int(w.account), db.Int(w.x.texts), db.Int(firstSeg())).Scan(id); err != nil {
 		return err
 	}
 	s := &w.seg
@@ -199,12 +203,14 @@ func (w *writer) begin(tx *db.Tx, id *int64) error {
 }
 
 // Reset makes the account's index empty: all will be indexed again. The old segments go with the next Merge.
-func (x *Index) Reset(tx *db.Tx, account int64) error {
-	if _, err := tx.Exec(sqlRenew, db.Int(account), db.Int(x.texts)); err != nil {
+func (x *Index) Reset(ctx context.Context, d *db.DB, account int64) error {
+	return x.update(ctx, d, account, func(tx *db.Tx) error {
+		if _, err := tx.Exec(sqlRenew, db.Int(account), db.Int(x.texts)); err != nil {
+			return err
+		}
+		_, err := tx.Exec(sqlRetireAll, db.Int(account))
 		return err
-	}
-	_, err := tx.Exec(sqlRetireAll, db.Int(account))
-	return err
+	})
 }
 
 // Remove deletes up to a few hundred KB of an account's index; call it until done.

@@ -28,7 +28,7 @@ func (x *Index) Merge(ctx context.Context, d *db.DB, account int64, alive Live, 
 		return false, err
 	}
 	if leftover {
-		return true, sweep(ctx, d, account, pace)
+		return true, x.sweep(ctx, d, account, pace)
 	}
 	in := mergeable(segs)
 	if in == nil {
@@ -68,18 +68,21 @@ func mergeable(segs []segment) (best []segment) {
 	return best
 }
 
-// sweep deletes all segments that are not live.
-func sweep(ctx context.Context, d *db.DB, account int64, pace Pace) error {
+// sweep deletes all segments that are not live. One that is being built is first said to be dead: who builds it, on a node
+// that has not noticed that we took over, must not go on when a part of it is gone.
+func (x *Index) sweep(ctx context.Context, d *db.DB, account int64, pace Pace) error {
 	for {
 		var left bool
-		err := d.Update(ctx, func(tx *db.Tx) (err error) {
+		err := x.update(ctx, d, account, func(tx *db.Tx) (err error) {
 			var seg int64
 			if left, err = tx.Row(sqlDead, db.Int(account)).Scan(&seg); err != nil || !left {
 				return err
 			}
-			_, err = dropSome(tx, account, seg)
+			if _, err = tx.Exec(sqlGiveUp, db.Int(account), db.Int(seg)); err == nil {
+				_, err = dropSome(tx, account, seg)
+			}
 			return err
-		}, nil)
+		})
 		if err != nil || !left {
 			return err
 		}
@@ -101,7 +104,7 @@ func (x *Index) merge(ctx context.Context, d *db.DB, account int64, segs []segme
 			return err
 		}
 	}
-	w := writer{d: d, account: account, texts: x.texts, seg: segment{level: level, base: lo.base, last: hi.last}}
+	w := writer{x: x, d: d, account: account, seg: segment{level: level, base: lo.base, last: hi.last}}
 	for i := range segs {
 		w.seg.docs += segs[i].docs
 		w.seg.over = w.seg.over || segs[i].over
@@ -150,7 +153,7 @@ func (x *Index) merge(ctx context.Context, d *db.DB, account int64, segs []segme
 	}
 	p.flush()
 	if len(p.done) == 0 && w.seg.id == 0 { // nothing lives
-		return d.Update(ctx, retire, nil)
+		return x.update(ctx, d, account, retire)
 	}
 	return w.write(ctx, p.done, retire, pace)
 }

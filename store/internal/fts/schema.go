@@ -54,6 +54,7 @@ const (
 	sqlAddSeg     = `INSERT INTO fts_seg(account_id, seg, state, level, base, last, docs, blocks, bytes, over) VALUES(?,?,0,?,?,?,?,?,?,?)`
 	sqlGoLive     = `UPDATE fts_seg SET state=1, docs=?3, blocks=?4, bytes=?5, over=?6 WHERE account_id=?1 AND seg=?2 AND state=0`
 	sqlRetire     = `UPDATE fts_seg SET state=2 WHERE account_id=?1 AND seg=?2 AND state=1`
+	sqlGiveUp     = `UPDATE fts_seg SET state=2 WHERE account_id=?1 AND seg=?2 AND state=0`
 	sqlLive       = `SELECT seg, level, base, last, docs, blocks, over FROM fts_seg WHERE account_id=? AND state=1 ORDER BY base`
 	sqlDead       = `SELECT seg FROM fts_seg WHERE account_id=? AND state<>1 ORDER BY seg LIMIT 1`
 	sqlAnySeg     = `SELECT seg FROM fts_seg WHERE account_id=? ORDER BY seg LIMIT 1`
