@@ -58,6 +58,9 @@ func (n *Node) observe() {
 		{"bahnpost_index_misses_total", "Mailbox opens that did not.", false, func(s mailstore.Stats) float64 { return float64(s.BoxMisses) }},
 		{"bahnpost_index_loads_total", "Indexes loaded from the store.", false, func(s mailstore.Stats) float64 { return float64(s.Loads) }},
 		{"bahnpost_index_open", "Mailbox indexes in memory.", true, func(s mailstore.Stats) float64 { return float64(s.OpenBoxes) }},
+		{"bahnpost_caught_up_total", "Times that memory learnt what another node did to an account.", false, func(s mailstore.Stats) float64 { return float64(s.CaughtUp) }},
+		{"bahnpost_overrun_total", "Of these, times that sessions have to look for themselves: the history was trimmed, or not known from where.", false, func(s mailstore.Stats) float64 { return float64(s.Overrun) }},
+		{"bahnpost_followed_accounts", "Accounts in memory that other nodes may change.", true, func(s mailstore.Stats) float64 { return float64(s.Followed) }},
 		{"bahnpost_index_bytes", "Octets of indexes nobody uses, kept warm.", true, func(s mailstore.Stats) float64 { return float64(s.IndexBytes) }},
 	} {
 		if x.gauge {

@@ -102,6 +102,11 @@ func (st *notifyState) collect(s *session, cs []mailstore.Change) {
 	news := false
 	for i := range cs {
 		c := &cs[i]
+		if c.Kind == mailstore.History { // nobody knows what changed
+			st.over, news = true, true
+			clear(st.pending)
+			continue
+		}
 		e := eventsOf(c.Kind)
 		if uint64(c.ModSeq) == s.own.Load() { // RFC 5465 §5: not what this client did itself
 			st.own(c.Mailbox, e)

@@ -12,9 +12,13 @@
 // line nothing acknowledged is missing, UIDs and modseqs only grow, every row
 // has its body. There is one news path, Watch.
 //
+// Several nodes may serve one account on one database (PostgreSQL): what one commits the others' sessions
+// hear of in some milliseconds, at the latest after Config.PollEvery; what a node writes is never founded on what is old.
+//
 // Concurrency. Store and Box are safe for concurrent use. A Tx lives in its
 // function only. A View belongs to one session. DESIGN.md has the order of locks.
 //
-// Errors that may be said aloud are *mail.Error; all others are transient. An
+// Errors that may be said aloud are *mail.Error; all others are transient. A database that is away is kind Unavailable
+// at once, after Config.Patience for who is Patient. An
 // Update whose commit failed has an unknown outcome until the next start.
 package mailstore

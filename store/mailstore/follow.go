@@ -68,6 +68,17 @@ func (f *follows) init() {
 
 func (f *follows) of(a mail.AccountID) *stripe { return &f.stripe[uint64(a)%stripes] }
 
+// count is how many accounts are followed.
+func (f *follows) count() (n int) {
+	for i := range f.stripe {
+		st := &f.stripe[i]
+		st.mu.Lock()
+		n += len(st.by)
+		st.mu.Unlock()
+	}
+	return n
+}
+
 // has reports whether a is followed.
 func (f *follows) has(a mail.AccountID) bool {
 	st := f.of(a)

@@ -258,6 +258,12 @@ func (s *Store) learn(n *news, a *acct) *acct {
 		a = n.fresh
 	}
 	lost := !n.heard && (!n.known || n.row.modseq > n.since) // or nobody listens
+	if n.known && n.row.modseq > n.since {
+		s.stats.caughtUp.Add(1)
+		if lost && s.listened(n.id) {
+			s.stats.overrun.Add(1)
+		}
+	}
 	s.recents.learn(n)
 	a.mu.Lock()
 	if n.fresh != nil {

@@ -17,11 +17,13 @@ type Stats struct {
 	Loads, LoadedRows          int64
 	OpenBoxes                  int
 	IndexBytes                 int64 // of unused boxes kept warm
+	CaughtUp, Overrun          int64 // times that memory learnt what other nodes did, and of these: without the particulars
+	Followed                   int   // accounts that other nodes may change, of which something is in memory
 	DB                         db.Stats
 }
 
 type counters struct {
-	updates, appended, appendedBytes, expunged, reaped atomic.Int64
+	updates, appended, appendedBytes, expunged, reaped, caughtUp, overrun atomic.Int64
 }
 
 // changed counts a committed step.
@@ -45,7 +47,8 @@ func (s *Store) Stats() Stats {
 	c, b := &s.cache, &s.boxes
 	out := Stats{Updates: s.stats.updates.Load(), Appended: s.stats.appended.Load(), AppendedBytes: s.stats.appendedBytes.Load(),
 		Expunged: s.stats.expunged.Load(), Reaped: s.stats.reaped.Load(), AccountHits: c.hits.Load(), AccountMisses: c.misses.Load(),
-		BoxHits: b.hits.Load(), BoxMisses: b.misses.Load(), Loads: b.loads.Load(), LoadedRows: b.loadedRows.Load(), DB: s.db.Stats()}
+		BoxHits: b.hits.Load(), BoxMisses: b.misses.Load(), Loads: b.loads.Load(), LoadedRows: b.loadedRows.Load(),
+		CaughtUp: s.stats.caughtUp.Load(), Overrun: s.stats.overrun.Load(), Followed: s.follows.count(), DB: s.db.Stats()}
 	c.mu.Lock()
 	out.CachedMailboxes = c.weight
 	c.mu.Unlock()

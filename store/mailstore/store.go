@@ -35,6 +35,8 @@ type Config struct {
 	CacheRows    int           // mailbox rows of cached accounts, about 350 octets each [50000]
 	Patience     time.Duration // where nodes share a database: how long who is Patient waits for one that is away [15 s]
 	PollEvery    time.Duration // where nodes share a database: between two looks for what others did that no hint told of [30 s]
+
+	deaf bool // tests only: hints are lost
 }
 
 const (
@@ -113,7 +115,7 @@ func New(ctx context.Context, d *db.DB, bodies blob.Store, cfg Config) (*Store, 
 	s := &Store{db: d, blobs: bodies, cfg: cfg.withDefaults(d.Shared()), shared: d.Shared()}
 	s.cache.init(s.cfg.CacheRows)
 	s.follows.init()
-	if s.shared {
+	if s.shared && !cfg.deaf {
 		d.OnHint(s.heard, s.missed)
 	}
 	s.boxes.init(s.cfg.IndexMemory)
