@@ -72,6 +72,9 @@ func (m *mirror) read(ctx context.Context, n sealedName, first int, dst []byte) 
 			if i == 1 && isLasting(errs[0]) {
 				m.mend(debt{0, n}, errs[0])
 			}
+			if i == 0 && isThorough(ctx) {
+				m.second(ctx, n, first, len(dst))
+			}
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -87,6 +90,13 @@ func (m *mirror) read(ctx context.Context, n sealedName, first int, dst []byte) 
 		return errs[1]
 	}
 	return errs[0]
+}
+
+// second looks at the side that was not needed.
+func (m *mirror) second(ctx context.Context, n sealedName, first, size int) {
+	if err := m.sides[1].read(ctx, n, first, make([]byte, size)); isLasting(err) {
+		m.mend(debt{1, n}, err)
+	}
 }
 
 // mend has a body repaired, soon.

@@ -59,6 +59,29 @@ func TestMirrorRepairs(t *testing.T) {
 	isCorrupt(t, r, ref, want)
 }
 
+// Who checks everything finds what nobody reads: the second side's damage.
+func TestMirrorThorough(t *testing.T) {
+	t.Parallel()
+	r, cfg, _, sides := two(t, false)
+	want := blobtest.Body(1, 700_000)
+	ref := put(t, r, want)
+	change(t, stored(sides[1], ref), func(b []byte) []byte { b[650_000] ^= 1; return b })
+	blobtest.Want(t, r, ref, want)
+	if r.Stats().MirrorRepaired != 0 {
+		t.Fatal("repaired, and nobody looked")
+	}
+	rd, err := r.Open(blob.Thorough(t.Context()), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rd.Close()
+	if _, err := rd.ReadAt(make([]byte, len(want)), 0); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the second side is repaired", func() bool { return r.Stats().MirrorRepaired == 1 })
+	blobtest.Want(t, remote(t, blob.RemoteConfig{URLs: cfg.URLs[1:]}), ref, want)
+}
+
 // A sweep gives each side what it lacks, and removes only what nobody knows.
 func TestMirrorSweep(t *testing.T) {
 	t.Parallel()

@@ -332,7 +332,7 @@ func (r *Remote) Open(ctx context.Context, ref Ref) (Reader, error) {
 	r.opens.Add(1)
 	s := &source{r: r, n: n}
 	most := mostSpan
-	if r.cache != nil {
+	if r.cache != nil && !isThorough(ctx) {
 		if s.copy = r.cache.open(n); s.copy != nil {
 			most = blockSize // the kernel reads ahead
 		} else if r.cache.wants(n) {

@@ -33,6 +33,16 @@ func errUnmarked(place string) error {
 // errExists says that a name is taken.
 var errExists = errors.New("blob: body exists")
 
+type thorough struct{}
+
+// Thorough returns a context under which Remote.Open reads bodies from their place itself, not from a copy, and from both sides of a
+// mirror; what a side has damaged is repaired. For who checks everything.
+func Thorough(ctx context.Context) context.Context {
+	return context.WithValue(ctx, thorough{}, true)
+}
+
+func isThorough(ctx context.Context) bool { return ctx.Value(thorough{}) != nil }
+
 // Path is one way to where bodies live, for doctor and metrics.
 type Path = s3.Path
 

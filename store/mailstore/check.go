@@ -22,6 +22,9 @@ import (
 func (s *Store) Check(ctx context.Context, o CheckOptions) iter.Seq2[Problem, error] {
 	return func(yield func(Problem, error) bool) {
 		c := &checker{s: s, o: o, ctx: ctx}
+		if o.Bodies {
+			c.ctx = blob.Thorough(ctx)
+		}
 		for _, part := range [...]func() error{c.engine, c.accounts, c.warm, c.refs, c.bodies, c.orphans, c.search} {
 			c.found = c.found[:0]
 			err := part()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -309,6 +310,46 @@ func TestHangs(t *testing.T) {
 	}
 	if p := two.Paths(); p[0].Up || !p[1].Up {
 		t.Errorf("%+v", p)
+	}
+}
+
+// A server that is slow with one request, but there, is waited for.
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	s := s3test.Start(t)
+	p := s.Proxy(func(_ http.ResponseWriter, r *http.Request, _ func() *httptest.ResponseRecorder) bool {
+		if r.Method == "PUT" {
+			time.Sleep(2500 * time.Millisecond)
+		}
+		return false
+	})
+	c := open(t, s.URL(p.URL))
+	if err := put(c, "x", "1", true); err != nil {
+		t.Fatal(err)
+	}
+	if st, p := c.Stats(), c.Paths(); st.Faults != 0 || !p[0].Up {
+		t.Errorf("%+v, %+v", st, p)
+	}
+}
+
+// A server with a certificate of one's own: it is trusted if the configuration names it, else not.
+func TestAuthority(t *testing.T) {
+	t.Parallel()
+	s := s3test.Start(t)
+	p := s.Proxy(nil)
+	to := httptest.NewTLSServer(p.Config.Handler)
+	defer to.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: to.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	trusting := open(t, s.URL(to.URL), func(cfg *s3.Config) { cfg.CA = file })
+	if err := put(trusting, "x", "1", true); err != nil {
+		t.Fatal(err)
+	}
+	want(t, trusting, "x", "1")
+	if err := put(open(t, s.URL(to.URL)), "y", "1", true); !errors.Is(err, s3.ErrAway) || !strings.Contains(err.Error(), "certificate") {
+		t.Error(err)
 	}
 }
 
