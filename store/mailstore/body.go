@@ -289,6 +289,9 @@ func (b *Body) Spread(ctx context.Context, accounts int) error {
 		return nil
 	}
 	ref, err := b.s.blobs.Stage(ctx, b.inline)
+	if mail.KindOf(err) == mail.TooLarge {
+		return nil // the cell has no place for bodies but rows
+	}
 	if err != nil {
 		return spacious(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bahnpost/serve/admin"
+	"bahnpost/store"
 	"bahnpost/store/blob/s3/s3test"
 )
 
@@ -28,6 +29,20 @@ func TestCluster(t *testing.T) {
 	anna := a.Account("anna", "secret")
 	for _, w := range c.Nodes {
 		w.deliver(t, anna, "250 ")
+	}
+	bert := a.Account("bert", "secret")
+	lmtp, err := DialLMTP(a.Addr("lmtp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lmtp.Close()
+	for size, want := range map[int]string{store.RowMax - 1000: "250 ", store.RowMax + 1000: "552 "} { // of a cell without a place for bodies
+		random := make([]byte, size/4*3)
+		rand.Read(random)
+		rs, err := lmtp.Deliver("Subject: x\r\n\r\n"+base64.StdEncoding.EncodeToString(random)+"\r\n", bert, "postmaster@"+Domain)
+		if err != nil || !strings.HasPrefix(rs[0], want) || !strings.HasPrefix(rs[1], want) {
+			t.Errorf("%d octets to two: %v, %v; want %s", size, rs, err, want)
+		}
 	}
 	for _, w := range c.Nodes {
 		m, err := DialIMAP(w.Addr("imap"), anna, "secret")
