@@ -36,11 +36,17 @@ func (n *Node) observe() {
 	if r := n.floor.store.Remote(); r != nil {
 		n.observeRemote(r)
 	}
+	if n.cfg.Load().Store.shared() {
+		n.observeShared()
+	}
 	for _, x := range []struct {
 		name, help string
 		gauge      bool
 		f          func(mailstore.Stats) float64
 	}{
+		{"bahnpost_store_readers", "Reading connections open now.", true, func(s mailstore.Stats) float64 { return float64(s.DB.Readers) }},
+		{"bahnpost_store_reader_waits_total", "Reads that found no connection free.", false, func(s mailstore.Stats) float64 { return float64(s.DB.ReaderWaits) }},
+		{"bahnpost_store_reader_wait_seconds_total", "Time they waited.", false, func(s mailstore.Stats) float64 { return float64(s.DB.WaitNanos) / 1e9 }},
 		{"bahnpost_store_commits_total", "Durable commits.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Commits) }},
 		{"bahnpost_store_updates_total", "Updates; by commits it is the mean batch.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Updates) }},
 		{"bahnpost_store_failed_total", "Updates that were rolled back.", false, func(s mailstore.Stats) float64 { return float64(s.DB.Failed) }},

@@ -1,6 +1,9 @@
 package app
 
-import "bahnpost/store/blob"
+import (
+	"bahnpost/store"
+	"bahnpost/store/blob"
+)
 
 // observeRemote registers the figures of bodies that live outside this machine.
 func (n *Node) observeRemote(r *blob.Remote) {
@@ -50,4 +53,38 @@ func (n *Node) observeRemote(r *blob.Remote) {
 			return 0
 		})
 	}
+}
+
+// observeShared registers the figures of a database that other nodes share.
+func (n *Node) observeShared() {
+	m := n.metrics
+	for _, x := range []struct {
+		name, help string
+		gauge      bool
+		f          func(store.SharedStats) float64
+	}{
+		{"bahnpost_database_away", "1 while no server that takes writes can be reached.", true, func(s store.SharedStats) float64 { return number(s.Away) }},
+		{"bahnpost_database_losses_total", "Times that it went away.", false, func(s store.SharedStats) float64 { return float64(s.Losses) }},
+		{"bahnpost_database_patient", "Reads and writes of sessions that wait for its return.", true, func(s store.SharedStats) float64 { return float64(s.Patient) }},
+		{"bahnpost_hints_told_total", "Changed accounts of which the other nodes were told.", false, func(s store.SharedStats) float64 { return float64(s.HintsTold) }},
+		{"bahnpost_hints_heard_total", "Changed accounts of which other nodes told us.", false, func(s store.SharedStats) float64 { return float64(s.HintsHeard) }},
+		{"bahnpost_hints_lost_total", "Times that hints may have been missed.", false, func(s store.SharedStats) float64 { return float64(s.HintsLost) }},
+		{"bahnpost_hints_deaf_seconds", "Since when hints are not heard and other nodes' changes are found by looking; 0: they are heard.", true, func(s store.SharedStats) float64 { return s.Deaf.Seconds() }},
+	} {
+		read := func() float64 { return x.f(n.floor.store.DB.SharedStats()) }
+		if x.gauge {
+			m.Gauge(x.name, x.help, nil, read)
+		} else {
+			m.Counter(x.name, x.help, nil, read)
+		}
+	}
+	m.Gauge("bahnpost_nodes", "Nodes of the cell whose beats are heard.", nil, func() float64 { return float64(n.pulse.alive.Load()) })
+	m.Gauge("bahnpost_leases_held", "Background work of the cell that this node has.", nil, func() float64 { return float64(n.pulse.leases.Load()) })
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -34,6 +34,7 @@ import (
 // Node is one running process's worth of mail system.
 type Node struct {
 	dir       string
+	name      string // among the cell's nodes
 	cfg       atomic.Pointer[Config]
 	log       *slog.Logger
 	flushLog  func()
@@ -93,6 +94,9 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 			n.log.Warn("a secret is none", "err", err)
 		}
 	}
+	if n.name, err = nodeName(dir, c.Node.Hostname); err != nil {
+		return nil, err
+	}
 	if n.floor, err = openFloor(ctx, dir, c, n.log, opening{wait: c.Store.StartWait.D()}); err != nil {
 		return nil, err
 	}
@@ -108,10 +112,8 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	if err := n.watchDirectory(ctx); err != nil {
 		return nil, err
 	}
-	if err := n.begin(ctx, o); err != nil {
-		return nil, err
-	}
-	n.log.Info("started", "version", o.Version, "commit", o.Commit, "hostname", c.Node.Hostname, "node", n.pulse.name, "pid", os.Getpid())
+	n.begin(ctx, o)
+	n.log.Info("started", "version", o.Version, "commit", o.Commit, "hostname", c.Node.Hostname, "node", n.name, "pid", os.Getpid())
 	return n, nil
 }
 
@@ -139,7 +141,7 @@ func (n *Node) openDoors(ctx context.Context, o Options) error {
 	n.server = listen.New(listen.Config{TLS: n.certs.config(), MaxConns: c.Listen.MaxConns, MaxConnsPerIP: c.Listen.MaxConnsPerIP, MaxPerAccount: c.Listen.MaxPerAccount,
 		AllowPlaintext: c.Login.PlaintextOnLoopback, TrustedProxies: proxies, Log: n.log})
 	ac := adminConfig(f, c, n.log, o.Version, o.Commit)
-	ac.Sessions, ac.Kick, ac.Forget, ac.Wish = n.server.Sessions, n.server.Kick, n.gate.Forget, n.wish
+	ac.Sessions, ac.Kick, ac.Forget, ac.Wish, ac.Self = n.server.Sessions, n.server.Kick, n.gate.Forget, n.wish, n.name
 	n.admin = admin.New(ac)
 	n.handlers = handlers(n, c, in, o.Version)
 	if err := n.bind(); err != nil {

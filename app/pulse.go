@@ -14,6 +14,7 @@ const (
 	beatEvery   = 3 * time.Second  // also how soon a wish is found
 	beatTimeout = 2 * time.Second  // a beat that takes longer is left out
 	byeTimeout  = 2 * time.Second  // to leave the list when the node stops
+	lookEvery   = 5                // beats between two looks at the list, for metrics
 	nodeSilent  = 15 * time.Second // age of a beat from which a node counts as silent
 )
 
@@ -32,6 +33,9 @@ type pulse struct {
 	away     bool // the last beat failed
 	at       time.Time
 	appended int64 // at that time
+	beats    int
+
+	alive, leases atomic.Int64 // of the last look at the list
 }
 
 // run beats until ctx ends, then says goodbye.
@@ -81,6 +85,27 @@ func (p *pulse) beat(ctx context.Context) {
 		return
 	}
 	p.obey(ctx, wish)
+	if p.beats++; p.beats%lookEvery == 1 {
+		p.look(ctx)
+	}
+}
+
+// look counts the nodes, for metrics.
+func (p *pulse) look(ctx context.Context) {
+	list, err := p.n.floor.nodes(ctx)
+	if err != nil {
+		return // the next look finds them
+	}
+	alive := 0
+	for _, x := range list {
+		if x.State != admin.NodeSilent {
+			alive++
+		}
+		if x.Name == p.name {
+			p.leases.Store(int64(len(x.Leases)))
+		}
+	}
+	p.alive.Store(int64(alive))
 }
 
 // obey takes the node out of service or back in.
@@ -123,6 +148,7 @@ func (p *pulse) describe() admin.NodeInfo {
 		i.Deliveries = float64(appended-p.appended) / took
 	}
 	p.at, p.appended = now, appended
+	i.Deaf = p.n.floor.store.DB.SharedStats().Deaf.Seconds()
 	switch {
 	case p.n.draining.Load():
 		i.State = admin.NodeStopping
@@ -137,16 +163,11 @@ func (p *pulse) describe() admin.NodeInfo {
 }
 
 // begin makes the first beat, before anybody is served: a node that was drained when it died stays so.
-func (n *Node) begin(ctx context.Context, o Options) error {
+func (n *Node) begin(ctx context.Context, o Options) {
 	c := n.cfg.Load()
-	name, err := nodeName(n.dir, c.Node.Hostname)
-	if err != nil {
-		return err
-	}
-	n.pulse = &pulse{n: n, name: name, now: make(chan struct{}, 1), info: admin.NodeInfo{
+	n.pulse = &pulse{n: n, name: n.name, now: make(chan struct{}, 1), info: admin.NodeInfo{
 		Hostname: c.Node.Hostname, Version: o.Version, Commit: o.Commit, Started: time.Now().UTC().Truncate(time.Second)}}
 	n.pulse.beat(ctx)
-	return nil
 }
 
 // nodes lists the cell's nodes for the admin API.

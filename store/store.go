@@ -19,6 +19,9 @@ type DBConfig = db.Config
 // DB is the open database, so that app can pass it on without naming the package below.
 type DB = db.DB
 
+// SharedStats are the figures of a database that nodes share, for metrics.
+type SharedStats = db.SharedStats
+
 // DBStats are the database's counters, for metrics.
 type DBStats = db.Stats
 

@@ -156,6 +156,10 @@ func (c *checkCmd) report(r io.Reader) (problems int, err error) {
 				fmt.Printf("%d messages checked, %d problems\n", l.Checked, l.Problems)
 			}
 			return l.Problems, nil
+		case l.Remark != "":
+			if !c.JSON {
+				fmt.Println(l.Remark)
+			}
 		case l.Problem == "":
 			bar.set(l.CheckedSoFar, l.Total)
 		case !c.JSON:

@@ -44,6 +44,14 @@ func doing(n admin.Node) string {
 	return n.State
 }
 
+// hears says how far the node may be behind the others.
+func hears(n admin.Node) string {
+	if n.Deaf == 0 {
+		return "at once"
+	}
+	return fmt.Sprintf("only by looking, for %.0fs", n.Deaf)
+}
+
 func up(n admin.Node) string { return time.Since(n.Started).Round(time.Second).String() }
 
 type nodeShow struct {
@@ -65,6 +73,7 @@ func (c *nodeShow) Run() error {
 			line("version\t%s (%s)", n.Version, n.Commit)
 			line("started\t%s, %s ago", n.Started.Format(time.DateTime), up(n))
 			line("last beat\t%.1fs ago", n.Age)
+			line("hears others\t%s", hears(n))
 			line("mail\t%.1f a second", n.Deliveries)
 			for _, p := range slices.Sorted(maps.Keys(n.Sessions)) {
 				line("%s\t%d connections", p, n.Sessions[p])

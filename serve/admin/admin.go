@@ -52,6 +52,7 @@ type Config struct {
 	Kick     func(mail.AccountID) int // ends an account's sessions
 	Forget   func(mail.AccountID)     // drops its cached logins
 
+	Self  string                                                  // name of this node; "": none serves
 	Nodes func(context.Context) ([]Node, error)                   // of the cell; needed
 	Wish  func(_ context.Context, name string, what string) error // leaves a wish for one; needed
 }

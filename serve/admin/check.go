@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ type CheckLine struct {
 	UID     uint32         `json:"uid,omitempty"`
 	Fatal   bool           `json:"fatal,omitempty"`
 	Note    bool           `json:"note,omitempty"` // not counted as a problem
+
+	Remark string `json:"remark,omitempty"` // about the check itself, in a line of its own
 
 	CheckedSoFar int64 `json:"checked_so_far,omitempty"`
 	Total        int64 `json:"total,omitempty"`
@@ -50,6 +53,9 @@ func (a *API) check(w http.ResponseWriter, r *http.Request) (any, error) {
 		enc.Encode(l)
 		flush.Flush()
 	}
+	if others := a.others(r); others > 0 {
+		say(CheckLine{Remark: fmt.Sprintf("this is about the whole cell, which %d other nodes serve meanwhile", others)})
+	}
 	opts := mailstore.CheckOptions{Bodies: r.URL.Query().Get("bodies") != "false", Progress: func(done, of int64) {
 		checked, total = done, of
 		if time.Since(last) > progressEvery {
@@ -72,6 +78,20 @@ func (a *API) check(w http.ResponseWriter, r *http.Request) (any, error) {
 	problems += a.checkAccounts(r, say)
 	say(CheckLine{Done: true, CheckSum: &CheckSum{Problems: problems, Checked: max(checked, total)}})
 	return nil, nil
+}
+
+// others counts the nodes that serve the cell beside us; if that can't be found out the check itself will say why.
+func (a *API) others(r *http.Request) (n int) {
+	list, err := a.cfg.Nodes(r.Context())
+	if err != nil {
+		return 0
+	}
+	for _, x := range list {
+		if x.Name != a.cfg.Self && x.State != NodeSilent {
+			n++
+		}
+	}
+	return n
 }
 
 // checkAccounts verifies that each account of the directory has its mail store account.

@@ -26,6 +26,7 @@ type NodeInfo struct {
 	Started    time.Time        `json:"started"`
 	State      string           `json:"state"`
 	Sessions   map[string]int64 `json:"sessions"`              // connections by protocol
+	Deaf       float64          `json:"deaf_seconds"`          // since it does not hear other nodes' hints and only looks now and then; 0: it hears them
 	Deliveries float64          `json:"deliveries_per_second"` // messages stored, since the beat before
 }
 

@@ -67,6 +67,24 @@ func TestCluster(t *testing.T) {
 			t.Error("the log holds a password")
 		}
 	}
+	for _, w := range c.Nodes {
+		w.metric(t, "bahnpost_nodes 2")
+		w.metric(t, "bahnpost_database_away 0")
+		w.figure(t, `bahnpost_hints_told_total [1-9]`)
+		if out := w.Run("check", w.Dir); !strings.Contains(out, "this is about the whole cell, which 1 other nodes serve meanwhile\n") || !strings.Contains(out, "4 messages checked, 0 problems") {
+			t.Error(out)
+		}
+	}
+	b.Signal(syscall.SIGTERM)
+	if err := b.Wait(); err != nil {
+		t.Error(err)
+	}
+	if out := b.Run("check", b.Dir); !strings.Contains(out, "which 1 other nodes serve meanwhile\n") || !strings.Contains(out, "4 messages checked, 0 problems") {
+		t.Errorf("check of a node that does not run: %s", out)
+	}
+	if out := b.Run("account", "show", anna); !strings.Contains(out, anna) { // so does each verb
+		t.Error(out)
+	}
 	if t.Failed() {
 		t.Log(a.Log(), b.Log())
 	}

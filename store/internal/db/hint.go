@@ -39,6 +39,7 @@ func (d *DB) OnHint(fn func([]Hint), lost func()) {
 	first := len(h.ears) == 1
 	h.mu.Unlock()
 	if first {
+		g.counted.deaf.Store(time.Now().UnixNano())
 		g.work.Go(g.listen)
 	}
 }
@@ -155,6 +156,7 @@ func (g *gate) tell() {
 			return
 		}
 		for _, p := range h.payloads() {
+			g.counted.told.Add(1 + int64(strings.Count(p, ",")))
 			_ = g.side.script(g.ctx, fmt.Sprintf(`BEGIN; SET LOCAL synchronous_commit TO off; SELECT pg_notify('%s', '%s'); COMMIT`, quoted(h.channel), p)) // lost hints are the listeners' business
 		}
 	}
@@ -194,7 +196,10 @@ func (g *gate) hear(c *pgconn.PgConn) {
 	if ask(`LISTEN "`+strings.ReplaceAll(g.hints.channel, `"`, `""`)+`"`) != nil {
 		return
 	}
+	g.counted.lost.Add(1)
 	g.hints.lost()
+	g.counted.deaf.Store(0)
+	defer func() { g.counted.deaf.Store(time.Now().UnixNano()) }()
 	for g.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(g.ctx, listenCheck)
 		err := c.WaitForNotification(ctx)
@@ -213,8 +218,10 @@ func (g *gate) notified(_ *pgconn.PgConn, n *pgconn.Notification) {
 	}
 	switch list, all := h.parse(n.Payload); {
 	case all:
+		g.counted.lost.Add(1)
 		h.lost()
 	case len(list) > 0:
+		g.counted.heard.Add(int64(len(list)))
 		for _, e := range h.all() {
 			e.heard(list)
 		}

@@ -50,6 +50,7 @@ type gate struct {
 	conns   map[*pgConn]struct{}
 	side    *side
 	hints   hints
+	counted sharedCounters
 	node    string // number of this node, for its leases
 }
 
@@ -220,6 +221,7 @@ func (g *gate) fall(cause error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.down == nil {
+		g.counted.losses.Add(1)
 		g.down = fmt.Errorf("%w: %w", ErrAway, cause)
 		g.turn()
 		g.side.stale.Store(true)

@@ -84,9 +84,13 @@ func TestHints(t *testing.T) {
 		two.Hint(1_000_000+k, 1)
 	}
 	await(t, "too many hints", func() bool { return a.lost.Load() > 1 })
+	if s := one.SharedStats(); s.Away || s.Deaf != 0 || s.HintsTold < 2 || s.HintsHeard < 3000 || s.HintsLost < 2 {
+		t.Errorf("%+v", s)
+	}
 	before := b.lost.Load()
 	secondBefore := second.lost.Load()
 	server.Kill()
+	await(t, "deaf", func() bool { s := one.SharedStats(); return s.Deaf > 0 })
 	server.Run()
 	await(t, "listening anew", func() bool { return b.lost.Load() > before && second.lost.Load() > secondBefore })
 	await(t, "a hint after that", func() bool { one.Hint(8, 8); return b.heard(8) == 8 })

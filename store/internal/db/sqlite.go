@@ -192,6 +192,7 @@ type Stats struct {
 	WALBytes, FreePages, Pages int64 // pages: at most a second old while writing
 	Waiting                    int   // functions queued now
 	Readers                    int   // read connections open now
+	ReaderWaits, WaitNanos     int64 // Views that found none free, and how long they waited
 }
 
 // counters is the live form of Stats.
@@ -212,6 +213,7 @@ func (d *DB) Stats() Stats {
 		Checkpoints: w.n.checkpoints.Load(), CheckpointNanos: w.n.checkpointNanos.Load(),
 		FreePages: w.n.freePages.Load(), Pages: w.n.pages.Load(),
 		Waiting: w.waiting(), Readers: int(d.pool.opened.Load()),
+		ReaderWaits: d.pool.waits.Load(), WaitNanos: d.pool.waited.Load(),
 	}
 	if fi, err := os.Stat(d.cfg.Path + "-wal"); err == nil {
 		s.WALBytes = fi.Size()

@@ -25,6 +25,8 @@ type pool struct {
 	tokens chan struct{} // one per reader: holding one allows a connection
 	opened atomic.Int64
 	burst  atomic.Int64
+	waits  atomic.Int64 // Views that found no reader free
+	waited atomic.Int64 // nanoseconds, of them
 
 	mu     sync.Mutex
 	idle   []*Conn
@@ -101,6 +103,8 @@ func (p *pool) admit(ctx context.Context) (spare bool, err error) {
 		return false, nil
 	default:
 	}
+	p.waits.Add(1)
+	defer func(begin time.Time) { p.waited.Add(int64(time.Since(begin))) }(time.Now())
 	t := time.NewTimer(burstPatience)
 	defer t.Stop()
 	for {
