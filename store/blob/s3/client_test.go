@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -310,6 +311,44 @@ func TestHangs(t *testing.T) {
 	}
 	if p := two.Paths(); p[0].Up || !p[1].Up {
 		t.Errorf("%+v", p)
+	}
+}
+
+// All connections are cut at once, again and again, as when a server or a load balancer is started again: no call fails.
+func TestConnectionsCut(t *testing.T) {
+	t.Parallel()
+	s := s3test.Start(t)
+	p := s.Proxy(nil)
+	c := open(t, s.URL(p.URL))
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for g := range 32 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := put(c, fmt.Sprint(g, "/", i), "some octets", true); err != nil {
+					t.Error(err)
+					return
+				}
+				n.Add(1)
+			}
+		})
+	}
+	for range 5 {
+		for before := n.Load(); n.Load() < before+100 && !t.Failed(); {
+			time.Sleep(time.Millisecond)
+		}
+		p.CloseClientConnections()
+	}
+	close(stop)
+	wg.Wait()
+	if c.Stats().Faults == 0 {
+		t.Error("nothing was cut")
 	}
 }
 

@@ -74,6 +74,20 @@ func (c *Client) pick(tried map[*endpoint]bool) (e *endpoint, fresh bool) {
 	return e, false
 }
 
+// justLost reports whether an endpoint was up a moment ago: a server that was started again cuts all connections at once, and
+// nobody shall fail for it.
+func (c *Client) justLost() bool {
+	for _, e := range c.endpoints {
+		e.mu.Lock()
+		since := e.since
+		e.mu.Unlock()
+		if time.Since(since) < restartTime {
+			return true
+		}
+	}
+	return false
+}
+
 // cause is why nothing is up.
 func (c *Client) cause() (err error) {
 	var last time.Time

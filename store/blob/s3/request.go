@@ -75,6 +75,13 @@ func (c *Client) do(ctx context.Context, slots chan struct{}, r *request) error 
 	var last error
 	for attempt := 1; ; attempt++ {
 		e, fresh := c.pick(tried)
+		if e == nil && c.justLost() && time.Now().Before(until) {
+			if !sleep(ctx, jitter(firstProbe)) {
+				return ctx.Err()
+			}
+			attempt--
+			continue
+		}
 		if e == nil {
 			return c.away(errors.Join(last, c.causeUnless(last)))
 		}

@@ -57,7 +57,8 @@ const (
 	suspectAfter = time.Second // an attempt as old makes a probe ask whether anybody is there
 	minRate      = 256 << 10   // octets a second below which a transfer is given up
 	idleTimeout  = 60 * time.Second
-	breakAfter   = 3 // failures in a row
+	breakAfter   = 3                      // failures in a row
+	restartTime  = 500 * time.Millisecond // after a loss, in which calls wait for the prober
 	firstPause   = 50 * time.Millisecond
 	maxPause     = time.Second
 	firstProbe   = 100 * time.Millisecond
