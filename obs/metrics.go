@@ -19,6 +19,7 @@ type Metrics struct {
 
 	mu       sync.RWMutex
 	observed map[commandKey]prometheus.Observer // rows of command: looking them up by labels costs more than observing
+	logged   map[commandKey]prometheus.Counter  // the same of logins, without command
 }
 
 // commandKey is the labels of a row.
@@ -35,6 +36,7 @@ func NewMetrics(version, commit string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		observed: make(map[commandKey]prometheus.Observer),
+		logged:   make(map[commandKey]prometheus.Counter),
 		command: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "bahnpost_command_seconds", Help: "Time to answer a command, by protocol and command.", Buckets: latencyBuckets,
 		}, []string{"protocol", "command", "result"}),
@@ -76,7 +78,17 @@ func (m *Metrics) Fate(protocol, fate string) { m.fates.WithLabelValues(protocol
 
 // Login records a login attempt.
 func (m *Metrics) Login(protocol string, ok bool) {
-	m.logins.WithLabelValues(protocol, result(ok)).Inc()
+	k := commandKey{protocol: protocol, ok: ok}
+	m.mu.RLock()
+	c := m.logged[k]
+	m.mu.RUnlock()
+	if c == nil {
+		c = m.logins.WithLabelValues(protocol, result(ok))
+		m.mu.Lock()
+		m.logged[k] = c
+		m.mu.Unlock()
+	}
+	c.Inc()
 }
 
 func result(ok bool) string {

@@ -34,12 +34,11 @@ type connState struct {
 	ip     string // textual, "" if the peer has none
 	addr   netip.Addr
 	site   netip.Addr
-	secure atomic.Bool // TLS is on
-	ended  atomic.Bool // no Read waits any more
-	moved  atomic.Bool // WriteWithin has written since it set the deadline
-	stall  atomic.Int64
-	first  [1]byte // of ReadLater
-	login  Login   // guarded by srv.mu
+	secure atomic.Bool  // TLS is on
+	ended  atomic.Bool  // no Read waits any more
+	stall  atomic.Int64 // time.Duration of the WriteWithin under way, else 0
+	first  [1]byte      // of ReadLater
+	login  Login        // guarded by srv.mu
 }
 
 func (s *server) newConn(p *port, nc net.Conn) *Conn {
@@ -185,30 +184,40 @@ func (c *Conn) end(cause error) {
 // WriteWithin is Write to a client that may refuse to read for at most stall. One that takes something now and then may be as
 // slow as it is; crypto/tls could not go on after a deadline, so the deadline moves below it. Not for two goroutines at once.
 func (c *Conn) WriteWithin(p []byte, stall time.Duration) (int, error) {
-	c.moved.Store(false)
 	c.stall.Store(int64(stall))
 	defer c.stall.Store(0)
-	c.base.SetWriteDeadline(time.Now().Add(stall))
 	if c.secure.Load() {
 		return c.Conn.Write(p)
 	}
 	return c.push(p)
 }
 
-// push writes below TLS.
+// push writes below TLS. What the socket takes at once needs no deadline.
 func (c *Conn) push(p []byte) (n int, err error) {
-	for {
-		k, err := c.base.Write(p[n:])
-		n += k
-		if k > 0 {
-			c.moved.Store(true)
-		}
-		stall := time.Duration(c.stall.Load())
-		if n == len(p) || stall == 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.moved.Swap(false) {
+	if q, ok := c.base.(quickWriter); ok {
+		if n, err = q.WriteNow(p); n == len(p) || err != nil {
 			return n, err
 		}
-		c.base.SetWriteDeadline(time.Now().Add(stall))
 	}
+	stall := time.Duration(c.stall.Load())
+	if stall == 0 {
+		k, err := c.base.Write(p[n:])
+		return n + k, err
+	}
+	defer c.base.SetWriteDeadline(time.Time{})
+	for moved := true; moved; {
+		c.base.SetWriteDeadline(time.Now().Add(stall))
+		var k int
+		k, err = c.base.Write(p[n:])
+		n += k
+		moved = k > 0 && n < len(p) && errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	return n, err
+}
+
+// quickWriter is a connection that can write without waiting.
+type quickWriter interface {
+	WriteNow(p []byte) (int, error)
 }
 
 // past is a deadline that is over. Not time.Unix(0, 0): net.Pipe and synctest

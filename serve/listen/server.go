@@ -249,6 +249,7 @@ func (s *server) serve(p *port, nc net.Conn) {
 	defer func() { // after it is no longer counted: who sees the end of one connection may come again at once
 		if c != nil {
 			c.Close() // says so in TLS (RFC 8446 §6.1), if that began meanwhile
+			return
 		}
 		nc.Close()
 	}()

@@ -25,6 +25,7 @@ type socket struct {
 	read  transfer
 	write transfer
 	later later
+	now   func(fd uintptr) bool // of WriteNow
 }
 
 // transfer is one direction. The functions are made once, for they would escape at each call.
@@ -53,7 +54,7 @@ func quick(nc net.Conn) net.Conn {
 		return nc
 	}
 	s := &socket{TCPConn: tcp, raw: raw}
-	s.read.try, s.write.try, s.later.try = s.tryRead, s.tryWrite, s.tryLater
+	s.read.try, s.write.try, s.later.try, s.now = s.tryRead, s.tryWrite, s.tryLater, s.tryNow
 	return s
 }
 
@@ -90,6 +91,12 @@ func (s *socket) tryLater(fd uintptr) bool {
 		s.later.to.Return()
 	}
 	return done
+}
+
+// tryNow writes what goes at once and never waits.
+func (s *socket) tryNow(fd uintptr) bool {
+	s.tryWrite(fd)
+	return true
 }
 
 func (s *socket) tryWrite(fd uintptr) bool {
@@ -145,6 +152,15 @@ func (s *socket) Write(p []byte) (int, error) {
 	defer s.write.mu.Unlock()
 	s.write.p = p
 	n, err := s.write.run(s.raw.Write, s.write.try)
+	return n, s.named("write", err)
+}
+
+// WriteNow implements quickWriter: n < len(p) without an error says that the rest would have to wait.
+func (s *socket) WriteNow(p []byte) (int, error) {
+	s.write.mu.Lock()
+	defer s.write.mu.Unlock()
+	s.write.p = p
+	n, err := s.write.run(s.raw.Write, s.now)
 	return n, s.named("write", err)
 }
 
