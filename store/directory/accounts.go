@@ -19,6 +19,7 @@ const (
 		FROM directory_accounts a LEFT JOIN directory_credentials c ON c.account_id = a.account_id`
 	sqlByID      = `SELECT ` + columns + ` WHERE a.account_id=?`
 	sqlByAddress = `SELECT ` + columns + ` WHERE a.domain=? AND a.local_key=?`
+	sqlNext      = `SELECT ` + columns + ` WHERE a.account_id>? ORDER BY a.account_id LIMIT ?`
 	sqlAccounts  = `SELECT ` + columns + ` WHERE a.account_id>? ORDER BY a.account_id LIMIT 500`
 
 	sqlReserve = `UPDATE directory_counters SET value=value+? WHERE name='account' RETURNING value`
@@ -98,16 +99,33 @@ func (d *directory) byAddress(ctx context.Context, a mail.Address) (*entry, erro
 	return d.load(ctx, era, sqlByAddress, db.Text(a.Domain), db.Text(fold(a.Local)))
 }
 
+// readAhead is how many accounts are read along with one that was not known, while the cache has room: they lie on the same
+// pages, and after a start everybody comes at once.
+const readAhead = 16
+
 func (d *directory) load(ctx context.Context, era uint64, sql string, args ...db.Value) (e *entry, err error) {
+	var ahead []*entry
 	err = d.db.View(ctx, func(c *db.Conn) (err error) {
-		e, err = find(c, sql, args...)
-		return err
+		ahead = ahead[:0]
+		if e, err = find(c, sql, args...); err != nil || e == nil || !d.cache.roomy() {
+			return err
+		}
+		for r, err := range c.Rows(sqlNext, db.Int(e.acct.ID), db.Int(readAhead)) {
+			if err != nil {
+				return err
+			}
+			ahead = append(ahead, entryOf(r))
+		}
+		return nil
 	})
 	switch {
 	case err != nil:
 		return nil, wrap("account", err)
 	case e == nil:
 		return nil, errNoAccount
+	}
+	for _, x := range ahead {
+		d.cache.put(x, era)
 	}
 	d.cache.put(e, era)
 	return e, nil

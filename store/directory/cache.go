@@ -64,6 +64,13 @@ func (c *cache) route(a mail.Address) (Resolution, uint64, bool) {
 	return r, c.era, ok
 }
 
+// roomy reports whether what may never be asked for would put nobody out.
+func (c *cache) roomy() bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.id)+readAhead < c.size/2
+}
+
 func (c *cache) put(e *entry, era uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

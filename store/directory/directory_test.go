@@ -313,6 +313,35 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
+// Who is looked for brings those behind along, as they are then and not as they were.
+func TestReadAhead(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d, m := town(t, "alice", "bob", "carol")
+	d.cache.forget()
+	known := func(name string) bool {
+		e, _ := d.cache.byID(m[name].ID)
+		return e != nil
+	}
+	if known("bob") {
+		t.Fatal("forget left something")
+	}
+	_, err := d.AccountByAddress(ctx, m["alice"].Address)
+	must(t, err)
+	if !known("alice") || !known("bob") || !known("carol") {
+		t.Errorf("in memory: alice %v, bob %v, carol %v", known("alice"), known("bob"), known("carol"))
+	}
+	must(t, d.SetPassword(ctx, m["bob"].ID, "new"))
+	_, _, err = d.Verify(ctx, "bob@example.org", "new")
+	must(t, err)
+	_, _, err = d.Verify(ctx, "bob@example.org", "pw-bob")
+	wantKind(t, "the old password", err, mail.AuthFailed)
+	small := open(t, "", Config{CacheSize: 10})
+	if small.cache.roomy() {
+		t.Error("a small cache has room for what nobody asked for")
+	}
+}
+
 // While somebody writes, no reader goes back in time, and the writer sees each change at once.
 func TestCacheNeverGoesBack(t *testing.T) {
 	t.Parallel()
