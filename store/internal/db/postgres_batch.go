@@ -106,35 +106,103 @@ func (w *writer) ask(c *pgConn, asked []*request) {
 	w.foreseen += len(asked)
 }
 
-// foresee sends the questions of asked and keeps the answers.
+// foresee sends the questions of asked and keeps the answers. Locks come before all else, and the
+// first of the transaction alone: it may wait.
 func (c *pgConn) foresee(asked []*request) reply {
 	waits := c.begin != "" && len(c.queue) == 1
 	if err := c.sendQueue(); err != nil {
 		return reply{err: err}
 	}
+	c.asks = c.asks[:0]
 	for _, r := range asked {
 		r.told = r.told[:0]
 		for i := range r.ask {
-			q := &r.ask[i]
-			a := answer{q: q, rows: &pgRows{c: c, sql: q.sql, limit: maxInt}}
-			sql := q.sql
-			if q.lock {
-				sql = c.locking(sql, waits)
-				a.skips = !waits
-			}
-			waits = false
-			s, err := c.prepare(sql, q.args)
-			if err != nil {
-				return reply{err: err}
-			}
-			a.rows.s = s
-			c.bind("", s, q.args)
-			c.execute("", 0)
-			c.pending = append(c.pending, pending{s: s, rows: a.rows, want: AnyCount, sql: sql, own: true})
-			r.told = append(r.told, a)
+			r.told = append(r.told, answer{q: &r.ask[i], rows: &pgRows{c: c, sql: r.ask[i].sql, limit: maxInt}})
 		}
 	}
-	return c.exchange()
+	for _, locks := range [...]bool{true, false} {
+		for _, r := range asked {
+			for i := range r.told {
+				a := &r.told[i]
+				if a.q.lock != locks {
+					continue
+				}
+				sql := a.q.sql
+				if locks {
+					sql = c.locking(sql, waits)
+					a.skips = !waits
+				}
+				s, err := c.mergeable(sql, a.q.args)
+				if err != nil {
+					return reply{err: err}
+				}
+				c.asks = append(c.asks, asking{sql: sql, s: s, a: a, alone: locks && waits})
+				waits = false
+			}
+		}
+	}
+	if err := c.sendAsks(); err != nil {
+		return reply{err: err}
+	}
+	r := c.exchange()
+	for i := range c.asks {
+		x := &c.asks[i]
+		if r.err == nil && x.merged {
+			x.a.rows.s = x.s.many.rest
+		}
+	}
+	clear(c.asks)
+	return r
+}
+
+// asking is a question on its way.
+type asking struct {
+	sql    string
+	s      *pgStmt
+	a      *answer
+	alone  bool
+	sent   bool
+	merged bool
+}
+
+// sendAsks puts the questions into the buffer, those of one text as one.
+func (c *pgConn) sendAsks() error {
+	for i := range c.asks {
+		x := &c.asks[i]
+		if x.sent {
+			continue
+		}
+		c.group = append(c.group[:0], i)
+		for j := i + 1; j < len(c.asks) && !x.alone && x.s.many != nil && !x.s.many.refused; j++ {
+			if c.asks[j].s == x.s && !c.asks[j].alone {
+				c.group = append(c.group, j)
+			}
+		}
+		if len(c.group) == 1 {
+			s, err := c.prepare(x.sql, x.a.q.args)
+			if err != nil {
+				return err
+			}
+			x.a.rows.s, x.sent = s, true
+			c.bind("", s, x.a.q.args)
+			c.execute("", 0)
+			c.pending = append(c.pending, pending{s: s, rows: x.a.rows, want: AnyCount, sql: x.sql, own: true})
+			continue
+		}
+		m := x.s.many
+		c.name(m)
+		c.encodeMany(len(c.group), func(k int) []Value { return c.asks[c.group[k]].a.q.args })
+		c.bindParams("", m)
+		c.execute("", 0)
+		each := make([]*pgRows, len(c.group))
+		for k, j := range c.group {
+			y := &c.asks[j]
+			y.sent, y.merged = true, true
+			each[k] = y.a.rows
+		}
+		c.pending = append(c.pending, pending{s: m, each: each, want: AnyCount, sql: x.sql, own: true})
+	}
+	return nil
 }
 
 // tell finds the answer to a question, if it was asked ahead.

@@ -58,6 +58,7 @@ type pgConn struct {
 	chain  []int
 	group  []int
 	cuts   []int
+	asks   []asking
 
 	out        []byte // to be sent
 	params     [][]byte
@@ -85,12 +86,14 @@ type pgStmt struct {
 	fields []uint32 // types of the columns
 	known  bool     // the server has prepared it
 
-	parsed  bool    // many and runs are set
-	many    *pgStmt // the same for arrays, nil if there is no such
-	runs    bool    // … in which one key may have several
-	refused bool    // the server did not take the text
-	left    int     // scratch of sendRun: how many are queued,
-	heads   int     // and how many of them may run next
+	parsed   bool    // many and runs are set
+	many     *pgStmt // the same for arrays, nil if there is no such
+	runs     bool    // … in which one key may have several
+	question bool    // … a query, whose first column is the place in the arrays
+	rest     *pgStmt // … and the other columns
+	refused  bool    // the server did not take the text
+	left     int     // scratch of sendRun: how many are queued,
+	heads    int     // and how many of them may run next
 }
 
 // Types by their number in pg_type.
@@ -268,9 +271,7 @@ func (c *pgConn) receive() (r reply) {
 		case *pgproto3.NoData:
 			c.asked().s.describe(nil)
 		case *pgproto3.DataRow:
-			if rows := c.asked().rows; rows != nil {
-				rows.add(m)
-			}
+			c.asked().take(m.Values)
 		case *pgproto3.CommandComplete:
 			r.tag = string(m.CommandTag)
 			r.err = cmp.Or(r.err, c.answered(m.CommandTag))
@@ -282,6 +283,18 @@ func (c *pgConn) receive() (r reply) {
 			r.more = true
 		case *pgproto3.ErrorResponse:
 			r.err = cmp.Or(r.err, c.blame(pgconn.ErrorResponseToPgError(m)))
+		}
+	}
+}
+
+// take keeps a row of the answer.
+func (p *pending) take(values [][]byte) {
+	switch {
+	case p.rows != nil:
+		p.rows.add(values)
+	case len(p.each) > 0 && len(values) > 0 && len(values[0]) == 8:
+		if n := binary.BigEndian.Uint64(values[0]); n-1 < uint64(len(p.each)) {
+			p.each[n-1].add(values[1:])
 		}
 	}
 }
@@ -302,8 +315,12 @@ func (s *pgStmt) describe(m *pgproto3.RowDescription) {
 	if m == nil {
 		return
 	}
+	s.fields = s.fields[:0]
 	for i := range m.Fields {
 		s.fields = append(s.fields, m.Fields[i].DataTypeOID)
+	}
+	if s.question {
+		s.rest = &pgStmt{fields: s.fields[1:]}
 	}
 }
 

@@ -113,7 +113,7 @@ func (c *pgConn) sendGroup(s *pgStmt) error {
 			}
 			n++
 		}
-		if n == 1 || s.many == nil || s.many.refused {
+		if n == 1 || s.many == nil || s.many.refused || s.many.question {
 			n = 1
 			if err := c.sendOne(group[0]); err != nil {
 				return err
@@ -129,7 +129,7 @@ func (c *pgConn) sendGroup(s *pgStmt) error {
 // sendMany sends one statement for all of group.
 func (c *pgConn) sendMany(s *pgStmt, group []int) error {
 	c.name(s)
-	c.params = c.encodeMany(s, group)
+	c.encodeMany(len(group), func(k int) []Value { return c.queue[group[k]].args })
 	c.bindParams("", s)
 	c.execute("", 0)
 	p := pending{s: s, want: 0, sql: c.queue[group[0]].sql, own: group[0] >= c.member.mark}
@@ -144,21 +144,19 @@ func (c *pgConn) sendMany(s *pgStmt, group []int) error {
 	return c.sent(p)
 }
 
-// encodeMany puts each parameter of group into an array (PostgreSQL's binary form: dimensions, flags, type; length and lower bound; elements).
-func (c *pgConn) encodeMany(s *pgStmt, group []int) [][]byte {
-	c.params, c.arena = c.params[:0], c.arena[:0]
-	c.cuts = c.cuts[:0]
-	first := c.queue[group[0]].args
-	for i := range first {
-		if first[i].kind == 0 {
+// encodeMany puts each parameter of n statements into an array (PostgreSQL's binary form: dimensions, flags, type; length and lower bound; elements).
+func (c *pgConn) encodeMany(n int, args func(k int) []Value) {
+	c.params, c.arena, c.cuts = c.params[:0], c.arena[:0], c.cuts[:0]
+	for i, first := range args(0) {
+		if first.kind == 0 {
 			continue
 		}
 		a := c.arena
-		for _, word := range [...]uint32{1, 0, oids[first[i].kind], uint32(len(group)), 1} {
+		for _, word := range [...]uint32{1, 0, oids[first.kind], uint32(n), 1} {
 			a = binary.BigEndian.AppendUint32(a, word)
 		}
-		for _, g := range group {
-			switch v := &c.queue[g].args[i]; v.kind {
+		for k := range n {
+			switch v := &args(k)[i]; v.kind {
 			case 1:
 				a = binary.BigEndian.AppendUint32(a, 8)
 				a = binary.BigEndian.AppendUint64(a, uint64(v.i))
@@ -176,7 +174,6 @@ func (c *pgConn) encodeMany(s *pgStmt, group []int) [][]byte {
 		c.params = append(c.params, c.arena[begin:end:end])
 		begin = end
 	}
-	return c.params
 }
 
 // Names and numbers of the arrays by the kind of the Value.
@@ -191,6 +188,7 @@ var (
 //	INSERT INTO t (…) VALUES (…), … [ON CONFLICT …]
 //	UPDATE t SET … WHERE …
 //	DELETE FROM t WHERE …
+//	SELECT …, whose answer then begins with the place in the arrays, from 1
 //
 // runs says that several statements of one key may be among them.
 func many(text string, args []Value) (s *pgStmt, runs bool) {
@@ -199,8 +197,8 @@ func many(text string, args []Value) (s *pgStmt, runs bool) {
 		kinds[i] = args[i].kind
 	}
 	word, _, _ := strings.Cut(text, " ")
-	for _, no := range []string{"SELECT", "RETURNING", "'", `"`} {
-		if strings.Contains(text, no) {
+	for _, no := range []string{"'", `"`, "SELECT", "RETURNING"} {
+		if strings.Contains(text[min(1, len(text)):], no) {
 			return nil, false
 		}
 	}
@@ -215,11 +213,13 @@ func many(text string, args []Value) (s *pgStmt, runs bool) {
 		ok = m.where(text, " FROM ")
 	case "DELETE":
 		ok = m.where(text, " USING ")
+	case "SELECT":
+		ok = m.question(text)
 	}
 	if !ok || len(m.kinds) == 0 {
 		return nil, false
 	}
-	return &pgStmt{text: m.out, kinds: m.kinds}, runs
+	return &pgStmt{text: m.out, kinds: m.kinds, question: word == "SELECT"}, runs
 }
 
 type merger struct {
@@ -276,6 +276,14 @@ func params(text string, with func(n int) (string, bool)) (string, bool) {
 		b.WriteString(p)
 		text = after[end:]
 	}
+}
+
+// question is for SELECT.
+func (m *merger) question(text string) bool {
+	rows := strings.TrimSuffix(m.rows(), ")") + ",n)"
+	text, ok := params(text, m.param)
+	m.out = "SELECT v.n,q.* FROM " + strings.Replace(rows, " AS v(", " WITH ORDINALITY AS v(", 1) + " CROSS JOIN LATERAL (" + text + ") AS q"
+	return ok
 }
 
 // where is for UPDATE and DELETE.

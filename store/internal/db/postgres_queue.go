@@ -26,9 +26,10 @@ type queued struct {
 
 // pending is a statement that was sent, whose answer is to come.
 type pending struct {
-	s    *pgStmt // nil for a statement without parameters that is not kept
-	rows *pgRows // where its rows go, if anybody wants them
-	want int64   // rows to be changed, AnyCount
+	s    *pgStmt   // nil for a statement without parameters that is not kept
+	rows *pgRows   // where its rows go, if anybody wants them
+	each []*pgRows // … by their first column
+	want int64     // rows to be changed, AnyCount
 	sql  string
 	own  bool // of the running member, or of nobody else
 }

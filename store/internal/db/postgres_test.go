@@ -43,6 +43,46 @@ func TestTranslate(t *testing.T) {
 	}
 }
 
+// What runs as one statement for many.
+func TestMany(t *testing.T) {
+	t.Parallel()
+	two, hole := []Value{Int(1), Text("a")}, []Value{Int(1), Null()}
+	const rows = `unnest($1::bigint[],$2::text[])`
+	for _, x := range []struct {
+		in   string
+		args []Value
+		want string // "": runs singly
+	}{
+		{`INSERT INTO t (a, b) VALUES ($1,$2)`, two, `INSERT INTO t (a, b) SELECT v.p1,v.p2 FROM ` + rows + ` AS v(p1,p2) `},
+		{`INSERT INTO t (a, b) VALUES ($1,$2)`, hole, `INSERT INTO t (a, b) SELECT v.p1,NULL FROM unnest($1::bigint[]) AS v(p1) `},
+		{"INSERT INTO t (a, b)\n\tVALUES ($1,lower($2))", two, `INSERT INTO t (a, b) SELECT v.p1,lower(v.p2) FROM ` + rows + ` AS v(p1,p2) `},
+		{`INSERT INTO t (a, b) VALUES ($1,1),($1,2) ON CONFLICT DO NOTHING`, two,
+			`INSERT INTO t (a, b) SELECT x.* FROM ` + rows + ` AS v(p1,p2) CROSS JOIN LATERAL (VALUES (v.p1,1),(v.p1,2)) AS x ON CONFLICT DO NOTHING`},
+		{`INSERT INTO t (a, b) VALUES ($1,$2) ON CONFLICT (a) DO UPDATE SET b=$2`, two,
+			`INSERT INTO t (a, b) SELECT v.p1,v.p2 FROM ` + rows + ` AS v(p1,p2) ON CONFLICT (a) DO UPDATE SET b=excluded.b`},
+		{`INSERT INTO t (a, b) VALUES ($1,lower($2)) ON CONFLICT (a) DO UPDATE SET b=$2`, two, ``}, // $2 is nowhere as it came
+		{`INSERT INTO t (a, b) VALUES ($1,1),($1,2)`, hole, ``},
+		{`INSERT INTO t (a) SELECT $1`, two[:1], ``},
+		{`INSERT INTO t (a) VALUES ($1) RETURNING a`, two[:1], ``},
+		{`INSERT INTO t (a, b) VALUES ($1,'x')`, two[:1], ``},
+		{`UPDATE t SET b=$2 WHERE a=$1`, two, `UPDATE t SET b=v.p2 FROM ` + rows + ` AS v(p1,p2) WHERE a=v.p1`},
+		{`UPDATE t SET b=$2`, two, ``},
+		{`DELETE FROM t WHERE a=$1`, two[:1], `DELETE FROM t USING unnest($1::bigint[]) AS v(p1) WHERE a=v.p1`},
+		{`DELETE FROM t WHERE a IN (SELECT $1)`, two[:1], ``},
+		{`DELETE FROM t WHERE a=1`, nil, ``},
+		{`SELECT a FROM t WHERE a=$1`, two[:1], `SELECT v.n,q.* FROM unnest($1::bigint[]) WITH ORDINALITY AS v(p1,n) CROSS JOIN LATERAL (SELECT a FROM t WHERE a=v.p1) AS q`},
+	} {
+		s, _ := many(x.in, x.args)
+		got := ""
+		if s != nil {
+			got = s.text
+		}
+		if got != x.want {
+			t.Errorf("%s\n got %s\nwant %s", x.in, got, x.want)
+		}
+	}
+}
+
 func FuzzTranslate(f *testing.F) {
 	f.Add(`SELECT ?2, x'00' || "a" FROM t -- c`)
 	f.Add(`CREATE TABLE t(a BLOB) WITHOUT ROWID; '`)

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
-
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // pgRows are rows as the server sent them, and the one the reader stands on.
@@ -37,12 +35,12 @@ func (r *pgRows) name() string {
 func (r *pgRows) reset() { r.buf, r.cells, r.n, r.at = r.buf[:0], r.cells[:0], 0, 0 }
 
 // add copies a row: the message lives in the connection's buffer.
-func (r *pgRows) add(m *pgproto3.DataRow) {
+func (r *pgRows) add(values [][]byte) {
 	if r.n == r.limit {
 		return
 	}
 	r.n++
-	for _, v := range m.Values {
+	for _, v := range values {
 		cell := pgCell{int32(len(r.buf)), int32(len(v))}
 		if v == nil {
 			cell.size = -1

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -89,6 +91,100 @@ func sentMiscounted(t *testing.T, d *db.DB) {
 	wg.Wait()
 	if n := count(t, d); n != 120-18+1 {
 		t.Errorf("%d rows, want 103", n)
+	}
+}
+
+// Statements of many keys, however they are put together, do what they would have done one after another.
+func sentMixed(t *testing.T, d *db.DB) {
+	must(t, d.Migrate(t.Context(), "mixed", []db.Step{`CREATE TABLE mixed(a INTEGER, k INTEGER, v INTEGER NOT NULL, s TEXT, b BLOB, PRIMARY KEY(a, k)) WITHOUT ROWID`}))
+	var wg sync.WaitGroup
+	for a := range int64(24) {
+		wg.Go(func() {
+			rnd, rows := rand.New(rand.NewPCG(uint64(a), 1)), map[int64]string{}
+			for range 40 {
+				next := map[int64]string{}
+				err := d.UpdateFor(context.Background(), a+1, []db.Question{db.Ask(`SELECT count(*) FROM mixed WHERE a=?`, db.Int(a))}, func(tx *db.Tx) error {
+					clear(next)
+					maps.Copy(next, rows)
+					var n int
+					if _, err := tx.Row(`SELECT count(*) FROM mixed WHERE a=?`, db.Int(a)).Scan(&n); err != nil || n != len(rows) {
+						return fmt.Errorf("%d rows, not %d: %w", n, len(rows), err)
+					}
+					for range rnd.IntN(8) {
+						mix(tx, rnd, a, next)
+					}
+					return nil
+				}, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				rows = next
+			}
+			must(t, d.View(t.Context(), func(c *db.Conn) error {
+				n := 0
+				for r, err := range c.Rows(`SELECT k, v, s, b FROM mixed WHERE a=? ORDER BY k`, db.Int(a)) {
+					if err != nil {
+						return err
+					}
+					if n++; rows[r.Int(0)] != fmt.Sprint(r.Int(1), r.Text(2), r.Bytes(3)) {
+						t.Errorf("row %d/%d is %d %q %v, not %s", a, r.Int(0), r.Int(1), r.Text(2), r.Bytes(3), rows[r.Int(0)])
+					}
+				}
+				if n != len(rows) {
+					t.Errorf("%d rows of %d, not %d", n, a, len(rows))
+				}
+				return nil
+			}))
+		})
+	}
+	wg.Wait()
+	if n := d.Stats().Replays; n != 0 {
+		t.Errorf("%d functions were run again", n)
+	}
+}
+
+// mix sends one statement and does the same to rows.
+func mix(tx *db.Tx, rnd *rand.Rand, a int64, rows map[int64]string) {
+	k, v := rnd.Int64N(12), rnd.Int64N(1000)
+	text, octets := fmt.Sprint("é", v), db.Blob(nil)
+	var raw []byte
+	if rnd.IntN(2) == 0 {
+		raw = []byte{0, byte(v), 255}
+		octets = db.Blob(raw)
+	}
+	_, there := rows[k]
+	row, count := fmt.Sprint(v, text, raw), int64(0)
+	if there {
+		count = 1
+	}
+	switch rnd.IntN(5) {
+	case 0:
+		if !there {
+			tx.Send(1, `INSERT INTO mixed (a, k, v, s, b) VALUES (?,?,?,?,?)`, db.Int(a), db.Int(k), db.Int(v), db.Text(text), octets)
+			rows[k] = row
+		}
+	case 1:
+		tx.Send(1, `INSERT INTO mixed (a, k, v, s, b) VALUES (?1,?2,?3,?4,?5)
+			ON CONFLICT (a, k) DO UPDATE SET v=?3, s=?4, b=?5`, db.Int(a), db.Int(k), db.Int(v), db.Text(text), octets)
+		rows[k] = row
+	case 2:
+		tx.Send(count, `UPDATE mixed SET v=?3, s=?4, b=?5 WHERE a=?1 AND k=?2`, db.Int(a), db.Int(k), db.Int(v), db.Text(text), octets)
+		if there {
+			rows[k] = row
+		}
+	case 3:
+		tx.Send(count, `DELETE FROM mixed WHERE a=? AND k=?`, db.Int(a), db.Int(k))
+		delete(rows, k)
+	case 4:
+		n := int64(0)
+		for _, i := range [...]int64{k, 100 + k} {
+			if _, there := rows[i]; !there {
+				rows[i] = fmt.Sprint(7, text, []byte(nil))
+				n++
+			}
+		}
+		tx.Send(n, `INSERT INTO mixed (a, k, v, s) VALUES (?1,?2,7,?4),(?1,?3,7,?4) ON CONFLICT DO NOTHING`, db.Int(a), db.Int(k), db.Int(100+k), db.Text(text))
 	}
 }
 

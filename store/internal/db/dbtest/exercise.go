@@ -27,7 +27,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *db.DB) {
 		{"Cancelled", cancelled}, {"Order", order}, {"GroupCommit", groupCommit},
 		{"ReadYourWrites", readYourWrites}, {"Snapshot", snapshot}, {"ViewCannotWrite", viewCannotWrite},
 		{"ViewCancelled", viewCancelled}, {"NestedView", nestedView}, {"ViewPanic", viewPanic},
-		{"Sent", sent}, {"SentMiscounted", sentMiscounted}, {"UpdateFor", updateFor}, {"Hold", hold}, {"Beats", beats},
+		{"Sent", sent}, {"SentMiscounted", sentMiscounted}, {"SentMixed", sentMixed}, {"UpdateFor", updateFor}, {"Hold", hold}, {"Beats", beats},
 		{"Closed", closed}, {"CloseDrains", closeDrains}, {"Constraint", constraint}, {"Integrity", integrity}, {"Serials", serials},
 	} {
 		t.Run(part.name, func(t *testing.T) {
