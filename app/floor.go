@@ -47,6 +47,8 @@ func keep(s Size) int64 {
 type opening struct {
 	found bool          // make the store if there is none; else one that nobody has founded is refused
 	wait  time.Duration // for a database that is away
+
+	copying bool // to finish a copy; else a store that is not all there is refused
 }
 
 // openFloor opens the store of the node in dir, which only one process can.
@@ -71,6 +73,9 @@ func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger, how
 		return nil, errors.Join(err, f.store.Close())
 	}
 	f.directory, err = directory.New(ctx, f.store.DB, directory.Config{DetailSeparator: c.Mail.DetailSeparator})
+	if err == nil && !how.copying {
+		err = f.whole(ctx)
+	}
 	if err == nil {
 		f.mailstore, err = mailstore.New(ctx, f.store.DB, f.store.Bodies, mailstore.Config{
 			InlineMax: c.Store.inlineMax(), Compression: c.Store.Compression,

@@ -27,6 +27,7 @@ type cli struct {
 	Domain  domainCmd  `cmd:"" help:"Administer domains."`
 	Alias   aliasCmd   `cmd:"" help:"Administer aliases."`
 	Node    nodeCmd    `cmd:"" help:"See the nodes of the cell, and take them out of service."`
+	Store   storeCmd   `cmd:"" help:"Copy a whole store, from one machine to a cluster or back."`
 	Session sessionCmd `cmd:"" help:"See who is connected."`
 	Check   checkCmd   `cmd:"" help:"Verify every invariant of the store."`
 	Doctor  doctorCmd  `cmd:"" help:"Look at ports, certificate, clock, disk and limits."`

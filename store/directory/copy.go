@@ -41,14 +41,22 @@ func (d *Directory) Identity(ctx context.Context) ([]byte, error) {
 	return d.Secret(ctx, storeIdentity)
 }
 
+// CopyOf is the Identity, nil if the store has none yet.
+func (d *Directory) CopyOf(ctx context.Context) ([]byte, error) { return d.known(ctx, storeIdentity) }
+
 // CopyingFrom is the Identity of the store whose copy into this one has begun and
 // is not finished; nil: none.
-func (d *Directory) CopyingFrom(ctx context.Context) (source []byte, err error) {
+func (d *Directory) CopyingFrom(ctx context.Context) ([]byte, error) {
+	return d.known(ctx, copyingFrom)
+}
+
+// known is a secret, nil if it was not made yet.
+func (d *directory) known(ctx context.Context, name string) (value []byte, err error) {
 	err = d.db.View(ctx, func(c *db.Conn) error {
-		_, err := c.Row(sqlSecret, db.Text(copyingFrom)).Scan(&source)
+		_, err := c.Row(sqlSecret, db.Text(name)).Scan(&value)
 		return err
 	})
-	return source, wrap("copy", err)
+	return value, wrap("secret", err)
 }
 
 // BeginCopy notes that this store is to become a copy of another.
