@@ -1,15 +1,20 @@
 // Package db is the SQL seam: the only package that knows which engine runs
-// below (SQLite now, PostgreSQL later), how commits are grouped and how
+// below (SQLite or PostgreSQL), how commits are grouped and how
 // schemas grow. It knows nothing of mail.
 //
 // Writers hand a function to Update. One goroutine runs all waiting functions
-// in one SQL transaction, each in its own savepoint, commits once (one fsync)
+// in one SQL transaction, commits once (one fsync)
 // and then answers them all: group commit. A function that fails is rolled
 // back alone. Functions must be short (no I/O but SQL, no blocking): they run
-// one after another.
+// one after another. Where a statement is a round trip to a server, those that say
+// what they will ask (UpdateFor) and send what they need no answer of (Tx.Send) share a few.
 //
 // Readers use View: a read-only connection from a small pool with a snapshot
 // for the length of the call. Long scans page, so that the WAL can reset.
+//
+// Nodes that share a database hear of each other by Hint, take turns by Hold and
+// are listed by Nodes. ErrAway says that the database cannot be reached and nothing was done;
+// ErrUnknown that a commit's outcome is not known; Patient waits for the former to pass.
 package db
 
 import "context"
@@ -29,8 +34,8 @@ type Config struct {
 	// happens to have is not the other's. Tests only.
 	Unordered bool
 
-	// Postgres is the DSN of a PostgreSQL 14 or later to use instead of Path: a list of hosts with
-	// target_session_attrs=read-write finds the primary. Tests only: decision 0007 says what is missing.
+	// Postgres is the DSN of a PostgreSQL 14 or later to use instead of Path. Of several hosts the one that takes
+	// writes is found. A PgBouncer in between must pool by session.
 	Postgres string
 
 	// BeforeCommit, if set, runs on the writer's goroutine before each COMMIT:

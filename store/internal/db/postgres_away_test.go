@@ -14,6 +14,8 @@ import (
 
 	"bahnpost/store/internal/db"
 	"bahnpost/store/internal/db/dbtest"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // awayTest is a database, a server that can be harmed, and what was acknowledged.
@@ -183,5 +185,56 @@ func TestServerPaused(t *testing.T) {
 		t.Logf("back after %v", await(x.t, "back", func() bool { return x.put(t.Context()) == nil }))
 	}
 	stop()
+	x.check()
+}
+
+// A commit that is on the primary's disk and was not waited for to be on the standby's is not said to be durable.
+func TestStandbyNotAwaited(t *testing.T) {
+	t.Parallel()
+	x := newAway(t)
+	if err := x.put(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	admin, err := pgconn.Connect(t.Context(), x.server.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.Background())
+	do := func(sql string) {
+		if _, err := admin.Exec(t.Context(), sql).ReadAll(); err != nil {
+			t.Error(err)
+		}
+	}
+	do(`ALTER SYSTEM SET synchronous_standby_names='nobody'`)
+	do(`SELECT pg_reload_conf()`)
+	waiting := func() bool {
+		r, err := admin.Exec(t.Context(), `SELECT pid FROM pg_stat_activity WHERE wait_event='SyncRep' AND application_name='bahnpost'`).ReadAll()
+		return err == nil && len(r[0].Rows) > 0
+	}
+	done := make(chan error, 1)
+	await(t, "the setting", func() bool { // it comes to the server's processes by and by
+		go func() { done <- x.put(context.Background()) }()
+		for end := time.Now().Add(time.Second); time.Now().Before(end); <-time.After(time.Millisecond) {
+			if waiting() {
+				return true
+			}
+			if len(done) > 0 {
+				<-done
+				return false
+			}
+		}
+		return false
+	})
+	for end := time.Now().Add(time.Minute); len(done) == 0 && time.Now().Before(end); <-time.After(time.Millisecond) {
+		do(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event='SyncRep' AND application_name='bahnpost'`)
+	}
+	if err := <-done; !errors.Is(err, db.ErrUnknown) {
+		t.Errorf("said of a commit that is on no standby: %v", err)
+	}
+	do(`ALTER SYSTEM RESET synchronous_standby_names`)
+	do(`SELECT pg_reload_conf()`)
+	if err := x.put(db.Patient(t.Context(), time.Minute)); err != nil {
+		t.Error(err)
+	}
 	x.check()
 }
