@@ -149,7 +149,7 @@ func (c *Cell) promotion(old *Server, from time.Time) time.Time {
 	var wg sync.WaitGroup
 	for _, s := range c.DB {
 		wg.Go(func() {
-			fell := s != old
+			fell := s != old // else it must be seen not to take writes first
 			tick := time.NewTicker(50 * time.Millisecond)
 			defer tick.Stop()
 			for {

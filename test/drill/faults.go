@@ -12,6 +12,22 @@ var (
 		c.Nodes[0].Kill()
 		return c.Nodes[0].Serve
 	}}
+	powerNode = fault{name: "a node loses its power", dies: true, lasts: 15 * time.Second, strike: func(c *Cell) func() {
+		n := c.Nodes[0]
+		n.Pull("db") // so that no system says goodbye for it
+		n.Pull("s3")
+		n.Kill()
+		return func() {
+			n.Plug("db")
+			n.Plug("s3")
+			n.Serve()
+		}
+	}}
+	pauseNode = fault{name: "SIGSTOP a node, SIGCONT later", dies: true, lasts: 20 * time.Second, strike: func(c *Cell) func() {
+		p := c.Nodes[0].proc.cmd.Process
+		p.Signal(syscall.SIGSTOP)
+		return func() { p.Signal(syscall.SIGCONT) }
+	}}
 	killPostmaster = fault{name: "kill -9 PostgreSQL's postmaster", promotes: true, strike: func(c *Cell) func() {
 		c.primary().KillPostmaster() // who watches over it starts it again
 		return func() {}
@@ -25,6 +41,20 @@ var (
 		p := c.primary()
 		p.Pause()
 		return p.Continue
+	}}
+	loseMajority = fault{name: "kill -9 two of three servers", promotes: true, strike: func(c *Cell) func() {
+		p := c.primary()
+		for _, s := range c.DB {
+			if s != p {
+				s.Kill()
+			}
+		}
+		// Without a majority of etcd Patroni makes the last one read-only.
+		until(c.t, recovery, "the last server is read-only", func() bool { return !p.Writable() })
+		for _, s := range c.DB {
+			s.Start()
+		}
+		return func() {}
 	}}
 	cutDatabase = fault{name: "cut the network between a node and the databases", dies: true, lasts: 15 * time.Second, strike: func(c *Cell) func() {
 		n := c.Nodes[0]
@@ -88,4 +118,4 @@ func (c *Cell) primary() *Server {
 }
 
 // all faults, in the order of a drill.
-var allFaults = []fault{killNode, killPostmaster, killServer, pauseServer, cutDatabase, stopS3, cutS3, fillNode, fillServer, drainNode, restartAll}
+var allFaults = []fault{killNode, powerNode, pauseNode, killPostmaster, killServer, pauseServer, loseMajority, cutDatabase, stopS3, cutS3, fillNode, fillServer, drainNode, restartAll}
