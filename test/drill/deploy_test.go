@@ -245,7 +245,11 @@ func TestCompose(t *testing.T) {
 // TestPatroniExample: the settings without which what is acknowledged may be lost.
 func TestPatroniExample(t *testing.T) {
 	t.Parallel()
-	dcs := load(t, "patroni/patroni.yml")[0].at("bootstrap", "dcs")
+	conf := load(t, "patroni/patroni.yml")[0]
+	if conf.at("etcd3").v != nil {
+		t.Error("Patroni 3.0 with etcd3 makes two primaries")
+	}
+	dcs := conf.at("bootstrap", "dcs")
 	for _, want := range []struct {
 		path  []any
 		value string

@@ -175,6 +175,11 @@ func (n *Node) Drain() {
 
 // Dial connects to a port of the node, from within its network.
 func (n *Node) Dial(port int, timeout time.Duration) (net.Conn, error) {
+	return n.DialTo("127.0.0.1", port, timeout)
+}
+
+// DialTo connects to an address in the node's network.
+func (n *Node) DialTo(host string, port int, timeout time.Duration) (net.Conn, error) {
 	runtime.LockOSThread()
 	here, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -186,7 +191,7 @@ func (n *Node) Dial(port int, timeout time.Duration) (net.Conn, error) {
 		runtime.UnlockOSThread()
 		return nil, err
 	}
-	c, err := net.DialTimeout("tcp", fmt.Sprint("127.0.0.1:", port), timeout)
+	c, err := net.DialTimeout("tcp", fmt.Sprint(host, ":", port), timeout)
 	if unix.Setns(int(here.Fd()), unix.CLONE_NEWNET) == nil {
 		runtime.UnlockOSThread() // else the thread ends with this goroutine
 	}

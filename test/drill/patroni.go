@@ -72,7 +72,7 @@ func Patroni(t testing.TB, dir string) Databases {
 		home := filepath.Dir(s.data)
 		s.etcdCmd = []string{"etcd", "--name", s.Name, "--data-dir", filepath.Join(home, "etcd"), "--listen-peer-urls", "http://" + s.Addr + ":2380",
 			"--initial-advertise-peer-urls", "http://" + s.Addr + ":2380", "--listen-client-urls", "http://" + s.Addr + ":2379",
-			"--advertise-client-urls", "http://" + s.Addr + ":2379", "--initial-cluster", strings.Join(peers, ","), "--initial-cluster-state", "new",
+			"--advertise-client-urls", "http://" + s.Addr + ":2379", "--initial-cluster", strings.Join(peers, ","), "--initial-cluster-state", "new", "--enable-v2=true",
 			"--logger", "zap", "--log-level", "warn"}
 		conf := filepath.Join(home, "patroni.yml")
 		if err := os.WriteFile(conf, patroniConfig(t, s, home, bin), 0o600); err != nil {

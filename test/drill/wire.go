@@ -45,7 +45,11 @@ func dial(n *Node, port int, patience time.Duration) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{Conn: c, r: bufio.NewReader(c), patience: patience}, nil
+	return newWire(c, patience), nil
+}
+
+func newWire(c net.Conn, patience time.Duration) *wire {
+	return &wire{Conn: c, r: bufio.NewReader(c), patience: patience}
 }
 
 func (w *wire) line() (string, error) {
