@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 	"log/slog"
@@ -140,8 +139,9 @@ func (m *mirror) run(ctx context.Context) {
 	}
 }
 
-// pay gives the sides what they are owed; false: somebody is still away.
+// pay gives the sides what they are owed; false: not all, try later.
 func (m *mirror) pay(ctx context.Context) bool {
+	ok := true
 	for _, d := range m.owed.all() {
 		err := m.repair(ctx, d)
 		switch {
@@ -150,13 +150,15 @@ func (m *mirror) pay(ctx context.Context) bool {
 			return false
 		case err != nil:
 			m.log.Error("what a side of the mirror is owed cannot be brought", "side", m.name(d.side), "body", string(d.ref()), "err", err)
+			ok = false
 			continue
 		}
 		if err := m.owed.drop(d); err != nil {
 			m.log.Error("mirror", "err", err)
+			ok = false
 		}
 	}
-	return true
+	return ok
 }
 
 // repair copies a body to a side from the other.
@@ -385,15 +387,4 @@ func wait(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// sumFile is the SHA-256 of the first n octets of f.
-func sumFile(f io.ReaderAt, n int64) (sum [sha256.Size]byte, err error) {
-	h := sha256.New()
-	got, err := io.Copy(h, io.NewSectionReader(f, 0, n))
-	if err == nil && got != n {
-		err = fmt.Errorf("blob: %d octets of %d: %w", got, n, ErrCorrupt)
-	}
-	h.Sum(sum[:0])
-	return sum, err
 }

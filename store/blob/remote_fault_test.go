@@ -490,6 +490,36 @@ func TestSpool(t *testing.T) {
 	}
 }
 
+// A damaged file in the spool neither stops the node nor those behind it, and its octets go nowhere.
+func TestSpoolDamaged(t *testing.T) {
+	t.Parallel()
+	s := s3test.Start(t)
+	cfg := blob.RemoteConfig{URLs: []string{s.URL()}, Dir: t.TempDir(), Spool: 3 << 20}
+	r := remote(t, cfg)
+	s.Kill()
+	want := blobtest.Body(1, 10_000)
+	var refs []blob.Ref
+	for range 20 {
+		refs = append(refs, put(t, r, want))
+	}
+	r.Close()
+	spool := filepath.Join(cfg.Dir, "spool")
+	change(t, stored(spool, refs[0]), func(b []byte) []byte { return b[:100] })
+	change(t, stored(spool, refs[1]), func(b []byte) []byte { b[500] ^= 1; return b })
+	s.Run()
+	r = again(t, cfg)
+	until(t, "all but the damaged have left", func() bool { return r.Stats().SpoolUploaded == 18 })
+	for _, ref := range refs[2:] {
+		blobtest.Want(t, r, ref, want)
+	}
+	isCorrupt(t, r, refs[1], want)
+	for e, err := range r.All(t.Context()) {
+		if err != nil || e.Ref == refs[0] || e.Ref == refs[1] {
+			t.Error(e, err)
+		}
+	}
+}
+
 // again opens a Remote whose place may be away.
 func again(t testing.TB, cfg blob.RemoteConfig) *blob.Remote {
 	t.Helper()

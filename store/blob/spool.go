@@ -2,8 +2,9 @@ package blob
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
-	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -23,6 +24,7 @@ type spool struct {
 
 	mu    sync.Mutex
 	sizes map[Ref]int64
+	stuck map[Ref]bool // damaged: they stay where they are
 	size  int64
 	wake  chan struct{}
 
@@ -40,7 +42,7 @@ const (
 var errSpoolFull = errors.New("blob: spool is full")
 
 func openSpool(ctx context.Context, path string, limit int64, to shelf, d disk, log *slog.Logger) (*spool, error) {
-	s := &spool{f: openFolder(path, d), to: to, max: limit, log: log, sizes: make(map[Ref]int64), wake: make(chan struct{}, 1)}
+	s := &spool{f: openFolder(path, d), to: to, max: limit, log: log, sizes: make(map[Ref]int64), stuck: make(map[Ref]bool), wake: make(chan struct{}, 1)}
 	if err := s.f.make(); err != nil {
 		return nil, err
 	}
@@ -49,8 +51,9 @@ func openSpool(ctx context.Context, path string, limit int64, to shelf, d disk, 
 		if err != nil {
 			return nil, err
 		}
-		if x.bad != nil {
-			return nil, fmt.Errorf("blob: spool: %w", x.bad) // it was synced before it got its name
+		if x.bad != nil { // it was synced before it got its name: the disk
+			log.Error("a file in the spool of bodies is damaged and stays there", "err", x.bad)
+			continue
 		}
 		s.sizes[x.ref()] = sealedSize(x.length)
 		s.size += sealedSize(x.length)
@@ -118,8 +121,10 @@ func (s *spool) some() (n sealedName, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ref := range s.sizes {
-		n, err := parseSealed(ref)
-		return n, err == nil
+		if !s.stuck[ref] {
+			n, err := parseSealed(ref)
+			return n, err == nil
+		}
 	}
 	return n, false
 }
@@ -147,6 +152,12 @@ func (s *spool) run(ctx context.Context) {
 		if ctx.Err() == nil && !errors.Is(err, ErrAway) {
 			s.log.Error("a body cannot leave the spool", "body", string(n.ref()), "err", err)
 		}
+		if errors.Is(err, ErrCorrupt) {
+			s.mu.Lock()
+			s.stuck[n.ref()] = true
+			s.mu.Unlock()
+			continue
+		}
 		if !wait(ctx, pause) {
 			return
 		}
@@ -163,14 +174,30 @@ func (s *spool) upload(ctx context.Context, n sealedName) error {
 		return err
 	}
 	defer f.Close()
-	sum, err := sumFile(f, sealedSize(n.length))
-	if err != nil {
+	b := sealed{sealedName: n, from: f}
+	if b.sum, err = s.verify(f, n); err != nil {
 		return err
 	}
-	if err := s.to.put(ctx, sealed{sealedName: n, from: f, sum: sum}, true); errors.Is(err, ErrAway) || err != nil && !errors.Is(err, errExists) {
+	if err := s.to.put(ctx, b, true); errors.Is(err, ErrAway) || err != nil && !errors.Is(err, errExists) {
 		return err // errExists: we have died between this and the next line
 	}
 	return s.forget(ctx, []sealedName{n})
+}
+
+// verify reads the whole of a body, and sums its sealed octets.
+func (s *spool) verify(f *os.File, n sealedName) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, sealedSize(n.length))); err != nil {
+		return sum, err
+	}
+	h.Sum(sum[:0])
+	buf := make([]byte, min(n.length, mostSpan))
+	for off := int64(0); off < n.length || off == 0; off += mostSpan {
+		if err := readFile(f, n, int(off/blockSize), buf[:min(int64(len(buf)), n.length-off)], &s.f.pool); err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
 }
 
 // waiting is how much waits.

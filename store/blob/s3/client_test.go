@@ -177,7 +177,7 @@ func TestFaults(t *testing.T) {
 			p := s.Proxy(func(w http.ResponseWriter, r *http.Request, pass func() *httptest.ResponseRecorder) bool {
 				return left.Add(-1) >= 0 && x.fault(w, r, pass)
 			})
-			c := open(t, s.URL(p.URL), func(cfg *s3.Config) { cfg.Timeout = 300 * time.Millisecond })
+			c := open(t, s.URL(p.URL), func(cfg *s3.Config) { cfg.Timeout = 700 * time.Millisecond })
 			key := "faults/" + strings.ReplaceAll(x.name, " ", "-")
 			for n := range int64(3) {
 				key := fmt.Sprint(key, n)
@@ -285,7 +285,7 @@ func back(t *testing.T, c *s3.Client) {
 func TestHangs(t *testing.T) {
 	t.Parallel()
 	s := s3test.Start(t)
-	c := open(t, s.URL(), func(cfg *s3.Config) { cfg.Timeout = 200 * time.Millisecond })
+	c := open(t, s.URL(), func(cfg *s3.Config) { cfg.Timeout = 500 * time.Millisecond })
 	s.Pause()
 	if err := put(c, "x", "1", true); !errors.Is(err, s3.ErrAway) {
 		t.Fatal(err)
@@ -302,7 +302,7 @@ func TestHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	two := open(t, s.URL("http://"+l.Addr().String(), s.Endpoint), func(cfg *s3.Config) { cfg.Timeout = 200 * time.Millisecond })
+	two := open(t, s.URL("http://"+l.Addr().String(), s.Endpoint), func(cfg *s3.Config) { cfg.Timeout = 500 * time.Millisecond })
 	body := strings.Repeat("x", 1<<20)
 	for i := range 10 {
 		if err := put(two, fmt.Sprint("two/", i), body, true); err != nil {
