@@ -48,7 +48,8 @@ type opening struct {
 	found bool          // make the store if there is none; else one that nobody has founded is refused
 	wait  time.Duration // for a database that is away
 
-	copying bool // to finish a copy; else a store that is not all there is refused
+	copying bool   // to finish a copy; else a store that is not all there is refused
+	version string // of this program
 }
 
 // openFloor opens the store of the node in dir, which only one process can.
@@ -84,6 +85,9 @@ func openFloor(ctx context.Context, dir string, c *Config, log *slog.Logger, how
 		})
 	}
 	if err != nil {
+		if v := f.versions(ctx); v != "" {
+			err = fmt.Errorf("%w (this is version %s, the cell's nodes run %s)", err, how.version, v)
+		}
 		return nil, withDisk(dir, errors.Join(err, f.store.Close()))
 	}
 	return f, nil
@@ -123,7 +127,7 @@ func OpenOffline(ctx context.Context, dir, version, commit string) (*Offline, er
 
 // openOffline is OpenOffline; with found it makes the store if there is none.
 func openOffline(ctx context.Context, dir string, c *Config, version, commit string, found bool) (*Offline, error) {
-	f, err := openFloor(ctx, dir, c, slog.New(slog.DiscardHandler), opening{found: found})
+	f, err := openFloor(ctx, dir, c, slog.New(slog.DiscardHandler), opening{found: found, version: version})
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func Start(ctx context.Context, dir string, o Options) (_ *Node, err error) {
 	if n.name, err = nodeName(dir, c.Node.Hostname); err != nil {
 		return nil, err
 	}
-	if n.floor, err = openFloor(ctx, dir, c, n.log, opening{wait: c.Store.StartWait.D()}); err != nil {
+	if n.floor, err = openFloor(ctx, dir, c, n.log, opening{wait: c.Store.StartWait.D(), version: o.Version}); err != nil {
 		return nil, err
 	}
 	defer func() {

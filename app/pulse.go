@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -168,6 +171,21 @@ func (n *Node) begin(ctx context.Context, o Options) {
 	n.pulse = &pulse{n: n, name: n.name, now: make(chan struct{}, 1), info: admin.NodeInfo{
 		Hostname: c.Node.Hostname, Version: o.Version, Commit: o.Commit, Started: time.Now().UTC().Truncate(time.Second)}}
 	n.pulse.beat(ctx)
+	if v := n.floor.versions(ctx); strings.Contains(v, " ") {
+		n.log.Info("nodes of several versions serve the cell: an upgrade is under way", "versions", v)
+	}
+}
+
+// versions are those of the nodes that are heard of, "" if there are none.
+func (f *floor) versions(ctx context.Context) string {
+	list, _ := f.nodes(ctx) // none: nothing to add to what is said anyway
+	all := map[string]bool{}
+	for _, x := range list {
+		if x.State != admin.NodeSilent {
+			all[x.Version] = true
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(all)), ", ")
 }
 
 // nodes lists the cell's nodes for the admin API.

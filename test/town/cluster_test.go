@@ -1,6 +1,7 @@
 package town
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"bahnpost/serve/admin"
 	"bahnpost/store"
@@ -214,6 +217,35 @@ func (w *Town) until(t *testing.T, path string, want int) {
 		case <-tick.C:
 		case <-deadline:
 			t.Fatalf("%s stays at %d\n%s", path, status, w.Log())
+		}
+	}
+}
+
+// TestNewerTables: a program that is older than the cell's tables says so and does not start; nodes of two versions say that they are two.
+func TestNewerTables(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the binary; not in -short")
+	}
+	t.Parallel()
+	c := NewCluster(t, 2)
+	a, b := c.Nodes[0], c.Nodes[1]
+	a.Start() // its version is "test"
+	b.Serve()
+	b.Logged("an upgrade is under way", `versions="dev, test"`)
+	a.finds(t, "note nodes run different versions: dev, test")
+	b.Kill()
+	db, err := pgconn.Connect(t.Context(), c.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.Background())
+	if _, err := db.Exec(t.Context(), "UPDATE schema_versions SET version=999 WHERE component LIKE 'directory%'").ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := b.Try("", "serve", b.Dir)
+	for _, want := range []string{"the data has version 999, this program knows up to", "use a newer program", "this is version dev, the cell's nodes run dev, test"} {
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("a program that is older than the tables: %v, %s; want %q", err, out, want)
 		}
 	}
 }
