@@ -31,6 +31,7 @@ func SocketPath(dir string) string { return filepath.Join(dir, socketName) }
 // floor is the storage floor: what remembers.
 type floor struct {
 	store     *store.Store
+	there     bool // the cell was founded before
 	directory *directory.Directory
 	mailstore *mailstore.Store
 }

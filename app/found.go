@@ -34,55 +34,44 @@ func founded(dir string, c *Config) error {
 }
 
 // settle is founded for a cell of many nodes: one that is there must be the one that is meant, a new one must have a place for bodies.
-func (f *floor) settle(ctx context.Context, c *Config, how opening) error {
+func (f *floor) settle(ctx context.Context, c *Config, how opening) (err error) {
 	if !c.Store.shared() {
 		return nil
 	}
-	there, err := f.store.Founded(ctx)
-	if err == nil && !there && !how.found {
-		place, _ := store.ParseDatabase(c.Store.Database) // checked by LoadConfig
-		err = fmt.Errorf("there is no cell in the %v: is it the right one? \"bahnpost init DIR --store … --domain …\" makes a new cell", place)
-	}
-	if err != nil {
+	if f.there, err = f.store.Founded(ctx); err != nil {
 		return err
 	}
-	if r := f.store.Remote(); r != nil && how.found {
-		prepare := r.Found
-		if there {
-			prepare = r.Ready
-		}
-		if err := prepare(ctx); err != nil {
+	if !f.there && !how.found {
+		place, _ := store.ParseDatabase(c.Store.Database) // checked by LoadConfig
+		return fmt.Errorf("there is no cell in the %v: is it the right one? \"bahnpost init DIR --store … --domain …\" makes a new cell", place)
+	}
+	if r := f.store.Remote(); r != nil && !f.there {
+		if err := r.Found(ctx); err != nil {
 			return fmt.Errorf("[store] bodies: %w", err)
 		}
 	}
-	return f.store.Agree(ctx, c.Store.Bodies)
+	return f.store.Agree(ctx, c.Store.Bodies, !f.there)
 }
 
 // FirstAccounts founds the cell of the node in dir: the domain and the administrator, to whom it
-// lets postmaster's and abuse's mail go (RFC 5321 §4.5.1, RFC 2142). A database that
-// has accounts is a cell already and is joined: then domain may be "", else it must be one of the cell's.
+// lets postmaster's and abuse's mail go (RFC 5321 §4.5.1, RFC 2142). A cell that its database
+// holds already is joined: then domain may be "", else it must be one of the cell's.
 //
-// The administrator comes last and makes the cell one, so a founding that was cut off is made again by the next.
+// A founding that was cut off is made again by the next.
 func FirstAccounts(ctx context.Context, dir, domain, address string) (_ *Founding, err error) {
 	c, err := LoadConfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	o, err := openOffline(ctx, dir, c, "", "", true)
+	o, err := openOffline(ctx, dir, c, "", "", domain != "")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
+	if o.f.there {
+		return o.f.join(ctx, domain)
+	}
 	d := o.f.directory
-	if there, err := inhabited(ctx, d); err != nil || there {
-		if err == nil && !c.Store.shared() {
-			err = errors.New("the store has accounts already")
-		}
-		return join(ctx, d, domain, err)
-	}
-	if domain == "" {
-		return nil, errors.New("the database holds no cell to join; --domain makes a new one")
-	}
 	a, err := mail.ParseAddress(address)
 	if err != nil {
 		return nil, err
@@ -104,25 +93,18 @@ func FirstAccounts(ctx context.Context, dir, domain, address string) (_ *Foundin
 	}
 	made := &Founding{Admin: address, Password: NewPassword()}
 	_, err = o.API.Create(ctx, directory.Account{Address: a, Role: "admin", Name: "Administrator"}, made.Password)
-	if mail.KindOf(err) == mail.Conflict && c.Store.shared() { // another node's init was quicker
-		return join(ctx, d, domain, nil)
+	if mail.KindOf(err) == mail.Conflict && c.Store.shared() { // another node's init was quicker, or this one's was cut off here
+		made, err = o.f.join(ctx, domain)
+	}
+	if err == nil && c.Store.shared() {
+		err = o.f.store.SetFounded(ctx)
 	}
 	return made, err
 }
 
-func inhabited(ctx context.Context, d *directory.Directory) (bool, error) {
-	for _, err := range d.Accounts(ctx) {
-		return err == nil, err
-	}
-	return false, nil
-}
-
 // join says which cell a node found, and that it is the one that was meant.
-func join(ctx context.Context, d *directory.Directory, domain string, err error) (*Founding, error) {
-	if err != nil {
-		return nil, err
-	}
-	domains, err := d.Domains(ctx)
+func (f *floor) join(ctx context.Context, domain string) (*Founding, error) {
+	domains, err := f.directory.Domains(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +115,11 @@ func join(ctx context.Context, d *directory.Directory, domain string, err error)
 		}
 		if !slices.Contains(domains, name) {
 			return nil, fmt.Errorf("the database holds a cell already, and %s is none of its domains (%s): leave --domain out to join it", domain, strings.Join(domains, ", "))
+		}
+	}
+	if r := f.store.Remote(); r != nil {
+		if err := r.Ready(ctx); err != nil {
+			return nil, fmt.Errorf("[store] bodies: %w", err)
 		}
 	}
 	return &Founding{Domains: domains}, nil

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"bahnpost/store/internal/db"
 )
@@ -18,6 +19,7 @@ const (
 	sqlSetting    = `SELECT value FROM cell_settings WHERE name=?`
 	sqlSetSetting = `INSERT INTO cell_settings (name, value) VALUES (?1,?2) ON CONFLICT (name) DO UPDATE SET value=?2`
 	settingBodies = "bodies"
+	settingBegun  = "founded"
 	noPlace       = "rows" // of a cell whose bodies live in their rows
 )
 
@@ -26,8 +28,8 @@ var errElsewhere = errors.New("the cell keeps bodies elsewhere")
 
 // Agree compares where this node keeps bodies with where the cell does, and writes it down if nobody has. A node that shares one
 // place with the cell may add or leave out the other of a mirror; a cell that kept bodies in their rows may begin with a place. On
-// a store of one node it does nothing.
-func (s *Store) Agree(ctx context.Context, bodies []string) error {
+// a store of one node it does nothing. anew: the cell is being founded, whatever an earlier try has left.
+func (s *Store) Agree(ctx context.Context, bodies []string, anew bool) error {
 	if !s.DB.Shared() {
 		return nil
 	}
@@ -45,10 +47,36 @@ func (s *Store) Agree(ctx context.Context, bodies []string) error {
 		switch {
 		case found && slices.Equal(old, mine):
 			return nil
-		case found && theirs != noPlace && !slices.ContainsFunc(mine, func(p string) bool { return slices.Contains(old, p) }):
+		case found && !anew && theirs != noPlace && !slices.ContainsFunc(mine, func(p string) bool { return slices.Contains(old, p) }):
 			return fmt.Errorf("store: %w: in %s, this node would in %s ([store] bodies)", errElsewhere, strings.Join(old, " and "), strings.Join(mine, " and "))
 		}
 		_, err = tx.Exec(sqlSetSetting, db.Text(settingBodies), db.Text(strings.Join(mine, " ")))
+		return err
+	}, nil)
+}
+
+// sqlSettings asks PostgreSQL's catalogue, in the schema that the DSN names.
+const sqlSettings = `SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname=current_schema() AND tablename='cell_settings'`
+
+// Founded reports whether somebody has founded a cell in the database, to its end: one that
+// is empty answers for every address that it is unknown, for good. It is for databases that nodes share.
+func (s *Store) Founded(ctx context.Context) (there bool, err error) {
+	err = s.DB.View(ctx, func(c *db.Conn) error {
+		var tables int
+		if _, err := c.Row(sqlSettings).Scan(&tables); err != nil || tables == 0 {
+			return err
+		}
+		var when string
+		there, err = c.Row(sqlSetting, db.Text(settingBegun)).Scan(&when)
+		return err
+	})
+	return there, err
+}
+
+// SetFounded says that the cell has all that it needs. Agree comes before.
+func (s *Store) SetFounded(ctx context.Context) error {
+	return s.DB.Update(ctx, func(tx *db.Tx) error {
+		_, err := tx.Exec(sqlSetSetting, db.Text(settingBegun), db.Text(time.Now().UTC().Format(time.RFC3339)))
 		return err
 	}, nil)
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"bahnpost/store/internal/db"
 )
 
 // Place is a database as people may see it: without its password.
@@ -90,18 +87,4 @@ func WithPassword(dsn, password string) string {
 		sep = "&"
 	}
 	return dsn + sep + "password=" + b.String()
-}
-
-// sqlFounded asks PostgreSQL's catalogue, in the schema that the DSN names.
-const sqlFounded = `SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname=current_schema() AND tablename='directory_accounts'`
-
-// Founded reports whether somebody has made a cell in the database: one that
-// is empty answers for every address that it is unknown, for good. Of SQLite it knows nothing.
-func (s *Store) Founded(ctx context.Context) (bool, error) {
-	var n int
-	err := s.DB.View(ctx, func(c *db.Conn) error {
-		_, err := c.Row(sqlFounded).Scan(&n)
-		return err
-	})
-	return n > 0, err
 }
