@@ -131,7 +131,7 @@ func doctorSkew(h store.DatabaseHost) Finding {
 }
 
 // cellNames are the host names that the node must be able to resolve.
-func cellNames(p store.Place, c *Config) (names []string) {
+func cellNames(p store.DatabaseAddress, c *Config) (names []string) {
 	add := func(hostPort string) {
 		host, _, err := net.SplitHostPort(hostPort)
 		if err != nil {

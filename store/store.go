@@ -32,7 +32,7 @@ type Config struct {
 	Blob blob.DirConfig // zero value: the defaults
 
 	// Database is the DSN of the cell's PostgreSQL, which any number of nodes share [SQLite in Dir]. It may hold a
-	// password, so it appears in no error; Place is its form for people.
+	// password, so it appears in no error; DatabaseAddress is its form for people.
 	Database string
 	// Bodies says where bodies live [Dir/bodies; with Database nowhere: each goes into its row, and none may be longer than RowMax].
 	Bodies []string

@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Place is a database as people may see it: without its password.
-type Place struct {
+// DatabaseAddress is a DSN as people may see it: without its password.
+type DatabaseAddress struct {
 	Hosts       []string // host:port, or the path of a socket
 	Name        string   // of the database
 	User        string
@@ -21,7 +21,7 @@ type Place struct {
 }
 
 // String implements fmt.Stringer.
-func (p Place) String() string {
+func (p DatabaseAddress) String() string {
 	return "PostgreSQL database " + p.Name + " on " + strings.Join(p.Hosts, ", ")
 }
 
@@ -29,15 +29,15 @@ func (p Place) String() string {
 var errDSN = errors.New(`is no address of a PostgreSQL database; right is for example "postgres://bahnpost@db1,db2,db3/bahnpost?target_session_attrs=read-write"`)
 
 // ParseDatabase reads a DSN (a postgres:// URL or "host=… dbname=…") as Open will. Its errors hold nothing of it.
-func ParseDatabase(dsn string) (Place, error) {
+func ParseDatabase(dsn string) (DatabaseAddress, error) {
 	if !isURL(dsn) && !strings.Contains(dsn, "=") {
-		return Place{}, errDSN
+		return DatabaseAddress{}, errDSN
 	}
 	c, err := pgconn.ParseConfig(dsn)
 	if err != nil {
-		return Place{}, errDSN
+		return DatabaseAddress{}, errDSN
 	}
-	p := Place{Name: c.Database, User: c.User, HasPassword: c.Password != ""}
+	p := DatabaseAddress{Name: c.Database, User: c.User, HasPassword: c.Password != ""}
 	add := func(host string, port uint16) {
 		if name := hostPort(host, port); !slices.Contains(p.Hosts, name) { // TLS and no TLS are two entries of one host
 			p.Hosts = append(p.Hosts, name)
