@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -20,6 +21,9 @@ import (
 // ErrUnknown says that the connection was lost while a commit was under way:
 // the work may be durable or not. The function was not run again.
 var ErrUnknown = errors.New("db: connection was lost during a commit, its outcome is not known")
+
+// lockPatience is how long a function goes back to the queue for a row that another node holds, before it fails with ErrAway.
+const lockPatience = 20 * time.Second
 
 // errBusy: the row to be locked is another node's now.
 var errBusy = errors.New("db: row is locked by another node")
@@ -70,8 +74,9 @@ func sessionSettings(pc *pgconn.Config, cfg Config) string {
 		"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
 		"plan_cache_mode": "force_generic_plan",
 		// The server shall let go of the locks of a node that it does not hear from. No statement_timeout: it would
-		// end the wait of a COMMIT for the standby, and that commit would be said to be durable.
-		"idle_in_transaction_session_timeout": "10s", "lock_timeout": "20s", "statement_timeout": "0",
+		// end the wait of a COMMIT for the standby, and that commit would be said to be durable. Who waits for a lock
+		// makes a whole batch wait: after lock_timeout it goes back to the queue.
+		"idle_in_transaction_session_timeout": "5s", "lock_timeout": "200ms", "statement_timeout": "0",
 		"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3", "tcp_user_timeout": "10000",
 	}
 	for k, v := range pc.RuntimeParams {
@@ -225,6 +230,7 @@ func (tx *Tx) first() error {
 }
 
 const (
+	sqlStartPatience     = `SELECT set_config('lock_timeout', '60s', true)` // another node may be migrating
 	sqlMigrationPatience = `SELECT set_config('lock_timeout', '2s', true)`
 	sqlMigrationLock     = `SELECT pg_advisory_xact_lock(?)`
 	migrationLock        = 0x6261686e706f7374 // "bahnpost" in ASCII
@@ -252,7 +258,7 @@ func (c *pgConn) snapshot(ctx context.Context, conn *Conn, fn func(*Conn) error)
 	case err == nil:
 	case ctx.Err() != nil && (pgClass(err, sqlStateCancelled) || c.h.IsClosed()):
 		err = fmt.Errorf("db: view: %w", ctx.Err())
-	case c.h.IsClosed():
+	case c.h.IsClosed() || pgClass(err, sqlStateLocked): // the latter: tables are being changed
 		err = away(err)
 	}
 	return err

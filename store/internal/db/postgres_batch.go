@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A batch on PostgreSQL is a few round trips, however many members it has. First
@@ -38,7 +39,7 @@ const extraRounds = 2
 // runStaged runs those who wait for this batch, and those who came meanwhile.
 func (w *writer) runStaged() {
 	for round := 0; len(w.staged) > 0; round++ {
-		if r := w.staged[0]; r.barred && len(r.ask) == 0 { // its turn to wait for a lock: nobody may have one before it
+		if r := w.staged[0]; !r.barred.IsZero() && len(r.ask) == 0 { // its turn to wait for a lock: nobody may have one before it
 			w.unstage()
 			w.try(r)
 		}
@@ -99,17 +100,22 @@ func (w *writer) ask(c *pgConn, asked []*request) {
 		}
 	}
 	r := c.whole(func() reply { return c.foresee(asked) })
-	if r.err != nil {
-		w.replay()
+	if r.err == nil {
+		w.foreseen += len(asked)
 		return
 	}
-	w.foreseen += len(asked)
+	again := pgClass(r.err, sqlStateLocked) && !c.hasty
+	w.replay()
+	if again { // the first has waited long enough for a lock: now for nobody's
+		c.hasty = true
+		w.ask(c, asked)
+	}
 }
 
 // foresee sends the questions of asked and keeps the answers. Locks come before all else, and the
 // first of the transaction alone: it may wait.
 func (c *pgConn) foresee(asked []*request) reply {
-	waits := c.begin != "" && len(c.queue) == 1
+	waits := c.mayWait()
 	if err := c.sendQueue(); err != nil {
 		return reply{err: err}
 	}
@@ -245,6 +251,9 @@ func (c *pgConn) locking(sql string, waits bool) string {
 	return pair[0]
 }
 
+// mayWait reports whether a lock may be waited for: by the first of a transaction, who holds none.
+func (c *pgConn) mayWait() bool { return c.begin != "" && len(c.queue) == 1 && !c.hasty }
+
 // lock is Tx.Lock.
 func (c *pgConn) lock(sql string, args []Value) *Row {
 	var r *Row
@@ -252,7 +261,7 @@ func (c *pgConn) lock(sql string, args []Value) *Row {
 	if a := c.tell(sql, args, true); a != nil {
 		r, skips = a.rows.one(nil), a.skips
 	} else {
-		waits := c.begin != "" && len(c.queue) == 1
+		waits := c.mayWait()
 		r, skips = c.ask(c.locking(sql, waits), args), !waits
 	}
 	if skips && r.err == nil && !r.found { // or there is none: the next try, with nothing held, will tell
@@ -314,6 +323,7 @@ func (w *writer) tryQueued(r *request) {
 	if r.err == nil && c.failed {
 		r.err = errAborted
 	}
+	busy := errors.Is(r.err, errBusy) || pgClass(r.err, sqlStateLocked)
 	switch {
 	case w.tx.idle(): // the connection was lost
 		w.inTx = false
@@ -331,16 +341,30 @@ func (w *writer) tryQueued(r *request) {
 		}
 	case !m.shared:
 		w.rollback()
+		if busy {
+			c.hasty = true
+			w.bar(r)
+		}
 	case m.saved && c.undo() != nil, !m.saved && c.failed:
 		w.replay()
 	default:
 		c.cut()
-		if errors.Is(r.err, errBusy) {
-			r.barred = true
-			w.batch = w.batch[:len(w.batch)-1]
-			w.later = append(w.later, r)
+		if busy {
+			w.bar(r)
 		}
 	}
+}
+
+// bar sends the member that was tried last back to the queue, unless it was there for too long.
+func (w *writer) bar(r *request) {
+	if r.barred.IsZero() {
+		r.barred = time.Now()
+	} else if time.Since(r.barred) > lockPatience {
+		r.err = away(r.err)
+		return
+	}
+	w.batch = w.batch[:len(w.batch)-1]
+	w.later = append(w.later, r)
 }
 
 // untell makes those who wait ask by themselves.

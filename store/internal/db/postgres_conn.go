@@ -52,6 +52,7 @@ type pgConn struct {
 	member  member
 	locks   map[string][2]string // see locking
 
+	hasty  bool          // a lock was waited for in this batch, for too long: no other is
 	singly bool          // a batch is run again: nothing is merged
 	lanes  []lane        // scratch of sendRun and its like
 	laneOf map[int64]int // … by key

@@ -13,6 +13,8 @@ import (
 
 	"bahnpost/store/internal/db"
 	"bahnpost/store/internal/db/dbtest"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // ear collects what a node hears.
@@ -230,5 +232,65 @@ func TestMigrateOnline(t *testing.T) {
 	}
 	if err := c.Migrate(t.Context(), "c", two); err != nil {
 		t.Errorf("a program that does not: %v", err)
+	}
+}
+
+// A node that hangs with locks held holds up those who want the same account, not the others; and not for ever.
+func TestHangingNode(t *testing.T) {
+	t.Parallel()
+	server := dbtest.Start(t)
+	one := open(t, db.Config{Postgres: server.DSN})
+	if err := one.Migrate(t.Context(), "t", []db.Step{`CREATE TABLE t(k INTEGER PRIMARY KEY, v INTEGER NOT NULL); INSERT INTO t SELECT generate_series(1,50), 0`}); err != nil {
+		t.Fatal(err)
+	}
+	const sqlGet = `SELECT v FROM t WHERE k=?`
+	add := func(d *db.DB, k int64, ask []db.Question) error {
+		return d.UpdateFor(context.Background(), k, ask, func(tx *db.Tx) error {
+			var v int
+			if _, err := tx.Lock(sqlGet, db.Int(k)).Scan(&v); err != nil {
+				return err
+			}
+			tx.Send(1, `UPDATE t SET v=? WHERE k=?`, db.Int(v+1), db.Int(k))
+			return nil
+		}, nil)
+	}
+	hung, err := pgconn.Connect(t.Context(), server.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close(context.Background())
+	if _, err := hung.Exec(t.Context(), `BEGIN; SELECT v FROM t WHERE k<3 FOR UPDATE`).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	var stuck, free sync.WaitGroup
+	for i := range 6 {
+		stuck.Go(func() {
+			k := int64(i%2 + 1)
+			var ask []db.Question
+			if i < 3 {
+				ask = []db.Question{db.AskLock(sqlGet, db.Int(k))}
+			}
+			if err := add(one, k, ask); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	begin := time.Now()
+	for k := range int64(40) {
+		free.Go(func() {
+			if err := add(one, 10+k, []db.Question{db.AskLock(sqlGet, db.Int(10+k))}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	free.Wait() // before the lock is let go
+	t.Logf("the others after %v", time.Since(begin))
+	if _, err := hung.Exec(t.Context(), `ROLLBACK`).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	stuck.Wait()
+	var sum int
+	if err := one.View(t.Context(), func(c *db.Conn) error { _, err := c.Row(`SELECT sum(v) FROM t`).Scan(&sum); return err }); err != nil || sum != 46 {
+		t.Errorf("%d counted, want 46 (%v)", sum, err)
 	}
 }

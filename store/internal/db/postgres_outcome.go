@@ -56,6 +56,9 @@ func (c *pgConn) register() error {
 	if err := c.open("BEGIN"); err != nil {
 		return err
 	}
+	if _, err := c.exec(sqlStartPatience, nil); err != nil {
+		return err
+	}
 	if _, err := c.exec(sqlMigrationLock, []Value{Int(migrationLock)}); err != nil {
 		return err
 	}

@@ -21,8 +21,8 @@ type request struct {
 	committed func()
 	key       int64
 	ask       []Question
-	told      []answer // to ask, on PostgreSQL
-	barred    bool     // had to go back to the queue for a lock
+	told      []answer  // to ask, on PostgreSQL
+	barred    time.Time // when it had to go back to the queue for a lock
 	err       error
 	state     atomic.Int32
 	done      chan struct{} // capacity 1: answering never blocks the writer
@@ -116,7 +116,7 @@ func (s *core) once(ctx context.Context, turned <-chan struct{}, key int64, ask 
 	w := &s.writer
 	r := w.free.Get().(*request)
 	r.fn, r.committed, r.err = fn, committed, nil
-	r.key, r.ask, r.barred = key, ask, false
+	r.key, r.ask, r.barred = key, ask, time.Time{}
 	r.state.Store(waiting)
 	if !w.push(r) {
 		return ErrClosed
@@ -433,7 +433,10 @@ func (w *writer) finish() {
 		w.batch[i] = nil
 	}
 	w.batch = w.batch[:0]
-	clear(w.keys)
+	if w.tx.pg != nil {
+		clear(w.keys)
+		w.tx.pg.hasty = false
+	}
 }
 
 // commit makes the running transaction durable. again says that it is worth
