@@ -33,7 +33,7 @@ func New(store *mailstore.Store, gate *listen.Gate, cfg Config) *Server {
 func (srv *Server) Serve(ctx context.Context, c *listen.Conn) {
 	srv.count(+1)
 	defer srv.count(-1)
-	newSession(ctx, srv, c).serve()
+	newSession(srv.store.Patient(ctx), srv, c).serve()
 }
 
 func (srv *Server) count(d int) {

@@ -53,7 +53,7 @@ func (srv *Server) Serve(ctx context.Context, c *listen.Conn) {
 		f(+1)
 		defer f(-1)
 	}
-	s := newSession(ctx, srv, c)
+	s := newSession(srv.store.Patient(ctx), srv, c)
 	defer s.close()
 	s.run()
 }

@@ -371,6 +371,9 @@ func (s *Store) ask(id mail.AccountID, expect []Expect) []db.Question {
 	q := append(make([]db.Question, 0, 8), db.AskLock(sqlAccount, key))
 	if n.have != nil {
 		q = append(q, db.Ask(sqlMailboxNews, key, db.Int(n.since)))
+		if s.listened(id) {
+			q = append(q, db.Ask(sqlHistory, key, db.Int(n.since)))
+		}
 	} else {
 		q = append(q, db.Ask(sqlMailboxes, key), db.Ask(sqlKeywords, key), db.Ask(sqlSubscriptions, key))
 	}

@@ -34,28 +34,21 @@ func (s *Store) trim(ctx context.Context) error {
 	}
 }
 
+// sqlTrimmable says of a portion of accounts when their oldest step was, and how many keys of deliveries are out of date.
+const sqlTrimmable = `SELECT a.account_id, COALESCE((SELECT at FROM changelog c WHERE c.account_id=a.account_id ORDER BY modseq LIMIT 1), 0),
+	(SELECT COUNT(*) FROM dedup d WHERE d.account_id=a.account_id AND d.expires<?3) FROM accounts a WHERE a.account_id>?1 ORDER BY a.account_id LIMIT ?2`
+
 // trimmable lists the accounts after last that have something old, and how far it looked.
 func (s *Store) trimmable(ctx context.Context, last mail.AccountID, before int64) (ids []mail.AccountID, next mail.AccountID, err error) {
 	err = s.view(ctx, func(c *db.Conn) error {
 		ids, next = nil, last
-		var all []mail.AccountID
-		for r, err := range c.Rows(`SELECT account_id FROM accounts WHERE account_id>? ORDER BY account_id LIMIT ?`, db.Int(last), db.Int(trimAccounts)) {
+		for r, err := range c.Rows(sqlTrimmable, db.Int(last), db.Int(trimAccounts), db.Int(time.Now().Unix())) {
 			if err != nil {
 				return err
 			}
-			all = append(all, mail.AccountID(r.Int(0)))
-		}
-		for _, a := range all {
-			next = a
-			var at, expired int64
-			if _, err := c.Row(`SELECT at FROM changelog WHERE account_id=? ORDER BY modseq LIMIT 1`, db.Int(a)).Scan(&at); err != nil {
-				return err
-			}
-			if _, err := c.Row(`SELECT COUNT(*) FROM dedup WHERE account_id=? AND expires<?`, db.Int(a), db.Int(time.Now().Unix())).Scan(&expired); err != nil {
-				return err
-			}
-			if at != 0 && at < before || expired > 0 {
-				ids = append(ids, a)
+			next = mail.AccountID(r.Int(0))
+			if at := r.Int(1); at != 0 && at < before || r.Int(2) > 0 {
+				ids = append(ids, next)
 			}
 		}
 		return nil
