@@ -202,6 +202,9 @@ var errBodyLost = errors.New("mailstore: body did not become durable")
 
 // storeBody refers to the body's row, or makes it: all recipients of one mail that share a scope share it.
 func (t *tx) storeBody(b *Body) (int64, error) {
+	if id := t.ownBody(b); id != 0 {
+		return id, nil
+	}
 	if id := t.bodyRow(b); id != 0 {
 		n, err := t.exec(sqlRefBody, t.scope(), db.Int(id))
 		if err != nil || n == 1 {

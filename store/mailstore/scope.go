@@ -42,24 +42,44 @@ func (s *Store) countBodies(ctx context.Context) error {
 	return err
 }
 
-// storedAs is a body that a step stored, and its number.
+// storedAs is a body that a step stored, its number, and how many more messages have it than its row says.
 type storedAs struct {
-	body *Body
-	id   int64
+	body     *Body
+	id, more int64
 }
 
 // bodyRow is the row that b has in our scope already, 0 if none is known. Where the scope is an account only the
-// running step's own rows count: those of other steps may be lost with them.
+// running step's own rows count, see ownBody: those of other steps may be lost with them.
 func (t *tx) bodyRow(b *Body) int64 {
-	if !t.s.shared {
-		return b.row.Load()
+	if t.s.shared {
+		return 0
 	}
-	for _, x := range t.stored {
-		if x.body == b {
+	return b.row.Load()
+}
+
+// ownBody is the row that the running step has made for b, counted once more at its end; 0 if there is none.
+func (t *tx) ownBody(b *Body) int64 {
+	for i := range t.stored {
+		if x := &t.stored[i]; x.body == b {
+			x.more++
 			return x.id
 		}
 	}
 	return 0
+}
+
+const sqlAddRefs = `UPDATE bodies SET refs=refs+?3 WHERE account_id=?1 AND body_id=?2`
+
+// countBodyRefs writes what ownBody counted.
+func (t *tx) countBodyRefs() error {
+	for _, x := range t.stored {
+		if x.more > 0 {
+			if err := t.send(1, sqlAddRefs, t.scope(), db.Int(x.id), db.Int(x.more)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // newBodyRow gives b a number. In an account's scope it is that of the message for which the body is stored: nobody
@@ -72,7 +92,7 @@ func (t *tx) newBodyRow(b *Body) int64 {
 	}
 	id := int64(t.a.wrk.nextMsg)
 	b.row.Store(id)
-	t.stored = append(t.stored, storedAs{b, id})
+	t.stored = append(t.stored, storedAs{body: b, id: id})
 	return id
 }
 

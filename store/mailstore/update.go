@@ -202,6 +202,9 @@ func (t *tx) flush() error {
 		db.Int(a.wrk.shape)); err != nil {
 		return err
 	}
+	if err := t.countBodyRefs(); err != nil {
+		return err
+	}
 	for i := range t.touched {
 		p := &t.touched[i]
 		w := &p.m.wrk
