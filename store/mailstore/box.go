@@ -317,8 +317,9 @@ const (
 	sqlMeta      = metaOf + `WHERE m.account_id=? AND m.id=?`
 	sqlMetaRange = metaOf + `WHERE m.account_id=? AND m.id BETWEEN ? AND ? ORDER BY m.id`
 
-	metaStride = 256 // messages read under one snapshot: a slow client holds none
-	maxSparse  = 4   // a range is read through if it holds at most so many times the messages wanted
+	metaStride       = 256  // messages read under one snapshot: a slow client holds none
+	sharedMetaStride = 1024 // where a snapshot costs round trips
+	maxSparse        = 4    // a range is read through if it holds at most so many times the messages wanted
 )
 
 // metaBatch is a stride of Metas.
@@ -334,7 +335,11 @@ type metaBatch struct {
 func (b *Box) Metas(ctx context.Context, rows []Row) iter.Seq2[*Meta, error] {
 	return func(yield func(*Meta, error) bool) {
 		m := new(metaBatch)
-		for stride := range slices.Chunk(rows, metaStride) {
+		n := metaStride
+		if b.s.shared {
+			n = sharedMetaStride
+		}
+		for stride := range slices.Chunk(rows, n) {
 			err := b.s.view(ctx, func(c *db.Conn) error { return m.read(c, b, stride) })
 			if err != nil {
 				yield(nil, err)
