@@ -160,7 +160,7 @@ func flagger(c *client) {
 	}
 	if try.ModSeq == 0 { // the message is not known there yet
 		c.l.j.End(try, Unmarked)
-		c.failed("IMAP", errSaid("OK of nothing"))
+		c.failed("IMAP", errLate)
 		return
 	}
 	c.l.j.End(try, Marked)

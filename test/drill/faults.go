@@ -1,7 +1,11 @@
 package drill
 
 import (
+	"fmt"
+	"io"
+	"net/http"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -81,6 +85,23 @@ var (
 		n.Drain()
 		return n.Serve
 	}}
+	rollNodes = fault{name: "restart all nodes, one after the other", dies: true, strike: func(c *Cell) func() {
+		for _, n := range c.Nodes {
+			n.Drain()
+			n.Serve()
+		}
+		return func() {}
+	}}
+	switchOver = fault{name: "switch over to another server", promotes: true, strike: func(c *Cell) func() {
+		p := c.primary()
+		said := make(chan error, 1)
+		go func() { said <- askSwitch(p) }() // it is answered when all is done
+		return func() {
+			if err := <-said; err != nil {
+				c.t.Error(err)
+			}
+		}
+	}}
 	restartAll = fault{name: "kill -9 everything, start everything", promotes: true, strike: func(c *Cell) func() {
 		for _, n := range c.Nodes {
 			signal(syscall.SIGKILL, n.proc.cmd.Process.Pid)
@@ -107,6 +128,19 @@ var (
 	}}
 )
 
+// askSwitch asks the primary's Patroni for a switchover, as patronictl does, and waits until it is done.
+func askSwitch(p *Server) error {
+	r, err := http.Post("http://"+p.Addr+":8008/switchover", "application/json", strings.NewReader(`{"leader": "`+p.Name+`"}`))
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if text, _ := io.ReadAll(io.LimitReader(r.Body, 1000)); r.StatusCode != http.StatusOK {
+		return fmt.Errorf("switchover: %s %s", r.Status, text)
+	}
+	return nil
+}
+
 // primary is the server that takes writes, of which there must be one.
 func (c *Cell) primary() *Server {
 	c.t.Helper()
@@ -118,4 +152,4 @@ func (c *Cell) primary() *Server {
 }
 
 // all faults, in the order of a drill.
-var allFaults = []fault{killNode, powerNode, pauseNode, killPostmaster, killServer, pauseServer, loseMajority, cutDatabase, stopS3, cutS3, fillNode, fillServer, drainNode, restartAll}
+var allFaults = []fault{killNode, powerNode, pauseNode, killPostmaster, killServer, pauseServer, loseMajority, cutDatabase, stopS3, cutS3, fillNode, fillServer, drainNode, rollNodes, switchOver, restartAll}

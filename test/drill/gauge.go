@@ -69,6 +69,9 @@ func (g *gauge) failed(protocol string, err error) {
 	}
 }
 
+// errLate: a node does not know yet what another has acknowledged. It may, for as long as a hint needs.
+var errLate = errors.New("not known there yet")
+
 var code = regexp.MustCompile(`^([245]\d\d)|\[([A-Z/]+)\]`)
 
 // short is what kind of error it is.
@@ -78,6 +81,9 @@ func short(err error) string {
 			return m[1] + m[2]
 		}
 		return strings.Join(strings.Fields(string(s) + " ? ?")[:2], " ")
+	}
+	if errors.Is(err, errLate) {
+		return "late"
 	}
 	if strings.Contains(err.Error(), "* BYE") {
 		return "BYE"

@@ -129,7 +129,7 @@ func Begin(nodes []*Node, j *Journal, round int, large bool) *Load {
 }
 
 // hearing bounds how long those who idle may need to hear of the last message: more than the interval at which nodes poll.
-const hearing = 60 * time.Second
+const hearing = 2 * time.Minute
 
 // Stop stops the clients: first those who do something, then, when they have been told of all or it took too long, those who
 // idle. It returns what these were not told of.

@@ -89,7 +89,7 @@ func (w *wire) picture(p place, bodies bool) (picture, error) {
 }
 
 // catchUp bounds how long nodes may take to show the same after all is quiet: more than the interval at which they poll.
-const catchUp = 60 * time.Second
+const catchUp = 2 * time.Minute
 
 // agree looks at all nodes until they show the same as want, or catchUp has passed, and returns what still differs.
 func agree(nodes []*Node, want map[place]picture) (differ []string, took time.Duration) {
