@@ -22,6 +22,7 @@ type Conn struct {
 	nc       net.Conn
 	literals bool
 	real     bool          // the server is a foreign process
+	noRecent bool          // what it says of \Recent is not listened to
 	done     chan struct{} // reading has ended
 
 	mu  sync.Mutex
@@ -106,6 +107,7 @@ func (c *Conn) quiet() string {
 	settle(c.real)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.skipRecent()
 	return string(c.buf)
 }
 
@@ -113,6 +115,7 @@ func (c *Conn) quiet() string {
 func (c *Conn) take() (string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.skipRecent()
 	end := 0
 	for {
 		i := bytes.IndexByte(c.buf[end:], '\n')

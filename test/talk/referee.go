@@ -41,13 +41,18 @@ var aliased = [perTalk]string{"alice", "bob"}
 // refereed runs one file against the referee and reports where they differ.
 func refereed(t *testing.T, n int, path string, env Env) {
 	s := load(t, path, env)
-	s.before(func(text string) { t.Errorf("%s:%s", path, text) })
 	for i := range aliased {
 		s.alias(i, fmt.Sprintf(*refereeUsers, *refereeFirst+n*perTalk+i))
 	}
-	login := env.Login
-	s.env.Login = func(c *Conn, user string) error { return login(c, s.toReferee(user)) }
 	s.env.Dial = func() (net.Conn, error) { return net.Dial("tcp", *referee) }
+	s.runReal(t, path)
+}
+
+// runReal holds a loaded talk in real time with servers that know nothing of the test, and reports where they differ.
+func (s *script) runReal(t *testing.T, path string) {
+	s.before(func(text string) { t.Errorf("%s:%s", path, text) })
+	login := s.env.Login
+	s.env.Login = func(c *Conn, user string) error { return login(c, s.toReferee(user)) }
 	s.env.Secure, s.env.Verbs, s.env.Heard = nil, nil, nil
 	s.env.Deliver = s.place
 	defer s.hangUp()
@@ -80,6 +85,9 @@ func (s *script) stepReal(i int) error {
 	heard := strings.HasPrefix(op, "<") || op == "."
 	if heard && s.deaf[name] {
 		return nil
+	}
+	if !heard && s.lag > 0 {
+		time.Sleep(s.lag)
 	}
 	if !heard && op != ":" {
 		s.deaf[name] = false
@@ -124,7 +132,7 @@ func (s *script) place(user, mailbox string, message []byte) error {
 	}
 	defer nc.Close()
 	c := newConn(nc, s.env.Literals)
-	c.real = true
+	c.real, c.noRecent = true, s.noRecent
 	if err := s.env.Login(c, user); err != nil {
 		return err
 	}

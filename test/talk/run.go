@@ -66,12 +66,14 @@ type script struct {
 	changed  bool
 	skip     int // lines of a group that were done already
 
-	real    bool // with a referee; what follows is of it
-	differ  func(text string)
-	deaf    map[string]bool
-	sent    map[string]string // the last command's tag, of each connection
-	theirs  [perTalk]string
-	aliases [perTalk]*regexp.Regexp
+	real     bool          // with a referee; what follows is of it
+	lag      time.Duration // before each command, so that all have heard of the one before
+	noRecent bool          // what is said of \Recent does not count
+	differ   func(text string)
+	deaf     map[string]bool
+	sent     map[string]string // the last command's tag, of each connection
+	theirs   [perTalk]string
+	aliases  [perTalk]*regexp.Regexp
 }
 
 // load reads a file.
@@ -196,7 +198,7 @@ func (s *script) action(name string, f []string) error {
 	case "starttls":
 		c, err := s.conns[name].startTLS(s.env.TLS)
 		if err == nil {
-			c.real = s.real
+			c.real, c.noRecent = s.real, s.noRecent
 			s.conns[name] = c
 		}
 		return err
@@ -224,7 +226,7 @@ func (s *script) connect(name string, f []string) error {
 		nc = tls.Client(nc, s.env.TLS)
 	}
 	c := newConn(nc, s.env.Literals)
-	c.real = s.real
+	c.real, c.noRecent = s.real, s.noRecent
 	s.conns[name] = c
 	if f[0] == "login" {
 		return s.env.Login(c, f[1])
