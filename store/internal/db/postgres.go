@@ -251,8 +251,8 @@ func (c *pgConn) snapshot(ctx context.Context, conn *Conn, fn func(*Conn) error)
 	}
 	if err = c.open("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err == nil {
 		err = fn(conn)
-		c.ctx = nil           // the end must run even when ctx is over
-		_ = c.end("ROLLBACK") // what was read stands; fit judges the connection
+		c.ctx = nil       // the end must run even when ctx is over
+		c.leaveSnapshot() // what was read stands; fit judges the connection
 	}
 	switch {
 	case err == nil:

@@ -46,6 +46,7 @@ type pgConn struct {
 	failed  bool      // the transaction takes no more statements
 	heard   bool      // the server has answered within it
 	warned  bool      // … with a warning
+	owed    bool      // the answer to a ROLLBACK is still to be read
 	wrote   bool      // the transaction has changed rows
 	marker  marker    // of the writer
 	schema  string    // where its tables are
@@ -406,6 +407,12 @@ func (c *pgConn) open(begin string) error {
 		c.h.Conn().Close() // no farewell: nobody may read it
 		c.drop()
 	}
+	if c.owed && !c.h.IsClosed() {
+		if c.receive(); c.inTx { // it did not end: a cancel request came late
+			c.drop()
+		}
+	}
+	c.owed = false
 	if c.h.IsClosed() {
 		if err := c.reconnect(); err != nil {
 			return err
@@ -469,6 +476,22 @@ func (c *pgConn) end(sql string) error {
 	c.immediately(sql)
 	c.pending = append(c.pending, pending{want: AnyCount, sql: sql, own: true})
 	return c.exchange().err
+}
+
+// leaveSnapshot ends a View's transaction. Nobody waits for the answer: it is read when the connection is used again.
+func (c *pgConn) leaveSnapshot() {
+	if c.begin != "" || c.h.IsClosed() {
+		_ = c.end("ROLLBACK") // nothing was sent
+		return
+	}
+	c.forgetQueue()
+	c.immediately("ROLLBACK")
+	c.pending = append(c.pending, pending{want: AnyCount, sql: "ROLLBACK", own: true})
+	c.send(&c.syncMsg)
+	if c.flush() == nil {
+		c.owed, c.inTx, c.failed = true, false, false
+	}
+	c.since.Store(0)
 }
 
 // commit sends what is queued together with COMMIT, unless a count must be looked at before.
