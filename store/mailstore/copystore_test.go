@@ -19,7 +19,7 @@ import (
 )
 
 // siteOn is newSite on SQLite, or on the server of dsn.
-func siteOn(t *testing.T, dsn string, cfg Config) *site {
+func siteOn(t testing.TB, dsn string, cfg Config) *site {
 	t.Helper()
 	ctx := context.Background()
 	s := &site{t: t, dir: t.TempDir(), cfg: cfg}
