@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 type StoreCopy struct {
 	From, To string // directories of nodes that do not run
 	DryRun   bool   // look only
+	Again    bool   // To may be a finished copy of From: what differs is taken anew
 	Progress func(done, total int64)
 }
 
@@ -59,7 +59,7 @@ func CopyStore(ctx context.Context, o StoreCopy) (r *CopyReport, err error) {
 	if err != nil {
 		return r, err
 	}
-	if r.Resumed, err = copyBegun(ctx, from, to, o.DryRun); err != nil || o.DryRun {
+	if r.Resumed, err = copyBegun(ctx, from, to, o); err != nil || o.DryRun {
 		r.CopySum = total
 		return r, err
 	}
@@ -118,13 +118,13 @@ func (f *floor) stopped(ctx context.Context) error {
 }
 
 // copyBegun says whether to is a copy of from that was begun. A store that holds something else is refused.
-func copyBegun(ctx context.Context, from, to *floor, dryRun bool) (bool, error) {
+func copyBegun(ctx context.Context, from, to *floor, o StoreCopy) (bool, error) {
 	source, err := to.directory.CopyingFrom(ctx)
 	if err != nil {
 		return false, err
 	}
 	if source == nil {
-		if err := to.fresh(ctx, from); err != nil || dryRun {
+		if err := to.fresh(ctx, from, o.Again); err != nil || o.DryRun {
 			return false, err
 		}
 	}
@@ -140,14 +140,20 @@ func copyBegun(ctx context.Context, from, to *floor, dryRun bool) (bool, error) 
 	return true, nil
 }
 
-// fresh refuses a store that holds more than init put there.
-func (f *floor) fresh(ctx context.Context, from *floor) error {
+// fresh refuses a store that holds more than init put there; with again it may also hold a finished copy.
+func (f *floor) fresh(ctx context.Context, from *floor, again bool) error {
 	mine, err := f.directory.CopyOf(ctx)
 	if err != nil {
 		return err
 	}
-	if its, err := from.directory.CopyOf(ctx); err != nil || mine != nil && bytes.Equal(mine, its) {
-		return cmp.Or(err, errors.New("--to: it is a copy of --from already, and finished"))
+	its, err := from.directory.CopyOf(ctx)
+	switch copied := mine != nil && bytes.Equal(mine, its); {
+	case err != nil || copied && again:
+		return err
+	case copied:
+		return errors.New("--to: it is a finished copy of --from already; with --again what differs is taken anew, and what --to got since is lost")
+	case again:
+		return errors.New("--to: it is no copy of --from, so there is nothing to do again")
 	}
 	accounts := 0
 	for _, err := range f.directory.Accounts(ctx) {

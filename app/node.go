@@ -125,6 +125,9 @@ func (n *Node) openDoors(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if _, err := f.directory.Identity(ctx); err != nil { // snapshots of the store have it then, see CopyStore
+		return err
+	}
 	local := cell.New(f.mailstore, f.directory, cell.Config{Hostname: c.Node.Hostname, IgnoreDetails: !c.Mail.DetailToMailbox})
 	n.gate = listen.NewGate(accounts{f.directory, local}, listen.GateConfig{
 		CacheFor: c.Login.CacheFor.D(), HashConcurrency: c.Login.HashConcurrency,

@@ -17,6 +17,7 @@ type storeCmd struct {
 type storeCopyCmd struct {
 	From   string `required:"" help:"Directory of the node to copy; no node may serve its store." placeholder:"DIR"`
 	To     string `required:"" help:"Directory of the new node, just made by init." placeholder:"DIR"`
+	Again  bool   `help:"The new store is a finished copy: take anew what differs. What it got since is lost."`
 	DryRun bool   `help:"Look whether it can be done, and how much there is."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
@@ -25,7 +26,7 @@ func (c *storeCopyCmd) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	b := newBar("messages")
-	r, err := app.CopyStore(ctx, app.StoreCopy{From: c.From, To: c.To, DryRun: c.DryRun, Progress: b.set})
+	r, err := app.CopyStore(ctx, app.StoreCopy{From: c.From, To: c.To, DryRun: c.DryRun, Again: c.Again, Progress: b.set})
 	b.end()
 	switch {
 	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):

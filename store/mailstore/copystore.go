@@ -102,19 +102,22 @@ func (s *Store) CopyEmpty(ctx context.Context) (empty bool, err error) {
 type CopyDifference struct{ Accounts []mail.AccountID }
 
 func (e *CopyDifference) Error() string {
-	return fmt.Sprintf("%d accounts differ from the source (the first is %d): did somebody write to it? Run the copy again, it takes these anew", len(e.Accounts), e.Accounts[0])
+	return fmt.Sprintf("%d accounts still differ from the source (the first is %d): does somebody write to it? Run the copy again, it takes these anew", len(e.Accounts), e.Accounts[0])
 }
 
 // copying is one run.
 type copying struct {
 	from, to *Store
 	o        CopyOptions
+	have     map[mail.AccountID]bool // was there when the run began
 	mu       sync.Mutex
 	sum      CopySum
 }
 
-// CopyFrom copies all accounts of another store into s, and then compares them, account by account. It may be ended at
-// any time and called again; with fresh it begins anew. Accounts that the source does not have are
+// CopyFrom copies all accounts of another store into s, and then compares them, account by account; those that differ are
+// copied again. It may be ended at
+// any time and called again; with fresh it forgets what earlier calls remembered. An account that s has already stays if it is the
+// same as the source's, else it is replaced; accounts that the source does not have are
 // removed from s, which is not told of any of this: it must not be used before, and is to be opened anew
 // after. CopyEnd forgets the marks.
 func (s *Store) CopyFrom(ctx context.Context, from *Store, fresh bool, o CopyOptions) (CopySum, error) {
@@ -138,7 +141,7 @@ func (s *Store) CopyFrom(ctx context.Context, from *Store, fresh bool, o CopyOpt
 	if err != nil {
 		return c.sum, err
 	}
-	if err := c.clean(ctx, ids, marks); err != nil {
+	if err := c.clean(ctx, ids); err != nil {
 		return c.sum, err
 	}
 	var todo []mail.AccountID
@@ -150,11 +153,23 @@ func (s *Store) CopyFrom(ctx context.Context, from *Store, fresh bool, o CopyOpt
 			c.add(CopySum{Accounts: 1, Messages: n})
 		}
 	}
-	if err := c.each(ctx, todo, c.account); err != nil {
-		return c.sum, err
+	for round := 0; ; round++ {
+		if err := c.each(ctx, todo, c.account); err != nil {
+			return c.sum, err
+		}
+		if todo, err = c.compare(ctx, ids); err != nil || len(todo) == 0 {
+			return c.sum, err
+		}
+		if round == copyRounds {
+			return c.sum, &CopyDifference{todo}
+		}
+		ids = todo
+		c.add(CopySum{Accounts: -int64(len(todo))})
 	}
-	return c.sum, c.compare(ctx, ids)
 }
+
+// copyRounds is how often accounts are copied again that turn out to differ.
+const copyRounds = 2
 
 // CopyEnd forgets what was remembered of a copy.
 func (s *Store) CopyEnd(ctx context.Context) error {
@@ -229,23 +244,36 @@ func (c *copying) marks(ctx context.Context) (done map[mail.AccountID]int64, err
 	return done, err
 }
 
-// clean removes the accounts that are none of the source's.
-func (c *copying) clean(ctx context.Context, ids []mail.AccountID, marks map[mail.AccountID]int64) error {
+// clean removes the accounts that are none of the source's, and finds those that are there.
+func (c *copying) clean(ctx context.Context, ids []mail.AccountID) error {
 	have, err := accountIDs(ctx, c.to, `SELECT account_id FROM accounts ORDER BY account_id`)
 	if err != nil {
 		return err
 	}
 	var strange []mail.AccountID
+	c.have = make(map[mail.AccountID]bool)
 	for _, id := range have {
-		if _, known := slices.BinarySearch(ids, id); !known {
+		if _, known := slices.BinarySearch(ids, id); known {
+			c.have[id] = true
+		} else {
 			strange = append(strange, id)
 		}
 	}
 	return c.each(ctx, strange, c.wipe)
 }
 
-// account copies one account.
+// account copies one account, if it is not there as it should be.
 func (c *copying) account(ctx context.Context, id mail.AccountID) error {
+	if c.have[id] {
+		same, messages, err := c.same(ctx, id)
+		if err == nil && same {
+			err = c.mark(ctx, id, messages)
+			c.add(CopySum{Messages: messages})
+		}
+		if err != nil || same {
+			return err
+		}
+	}
 	if err := c.wipe(ctx, id); err != nil {
 		return err
 	}
@@ -264,8 +292,13 @@ func (c *copying) account(ctx context.Context, id mail.AccountID) error {
 	if _, err := copyAccounts.Copy(ctx, c.from.db, c.to.db, int64(id), int64(id), nil); err != nil {
 		return err
 	}
+	return c.mark(ctx, id, m.messages)
+}
+
+// mark notes that an account is there.
+func (c *copying) mark(ctx context.Context, id mail.AccountID, messages int64) error {
 	err := c.to.db.UpdateFor(ctx, int64(id), nil, func(t *db.Tx) error {
-		t.Send(1, `INSERT INTO copy_marks (account_id, messages) VALUES (?,?)`, db.Int(id), db.Int(m.messages))
+		t.Send(1, `INSERT INTO copy_marks (account_id, messages) VALUES (?,?)`, db.Int(id), db.Int(messages))
 		return nil
 	}, nil)
 	if err == nil {
@@ -313,7 +346,8 @@ func (c *copying) wipe(ctx context.Context, id mail.AccountID) error {
 	}, nil)
 }
 
-// wipeMessages removes a portion of messages and their bodies, which are no other account's in a copy. Blobs stay: copy_blobs knows them.
+// wipeMessages removes a portion of messages and their bodies. Blobs that are taken up again by copy_blobs outlive their line in
+// gone_refs, as they are in use when the reaper looks.
 func (c *copying) wipeMessages(t *db.Tx, id mail.AccountID) (more bool, err error) {
 	scope := c.to.scope(id)
 	var keys [][2]int64
@@ -324,43 +358,53 @@ func (c *copying) wipeMessages(t *db.Tx, id mail.AccountID) (more bool, err erro
 		keys = append(keys, [2]int64{r.Int(0), r.Int(1)})
 	}
 	for _, k := range keys {
-		t.Send(1, `DELETE FROM messages WHERE account_id=? AND id=?`, scope, db.Int(k[0]))
-		for _, sql := range []string{sqlDropBody, sqlDropSum, sqlEndCopied} {
-			t.Send(db.AnyCount, sql, scope, db.Int(k[1]))
+		if _, err := t.Exec(`DELETE FROM messages WHERE account_id=? AND id=?`, scope, db.Int(k[0])); err != nil {
+			return false, err
+		}
+		if err := c.to.unref(t, scope, k[1]); err != nil {
+			return false, err
 		}
 	}
 	return len(keys) > 0, nil
 }
 
 // digest is a number for all that the store has of an account, but for the octets of bodies, whose SHA-256 is in it.
-func (s *Store) digest(ctx context.Context, id mail.AccountID) (sum [sha256.Size]byte, err error) {
+func (s *Store) digest(ctx context.Context, id mail.AccountID) (sum [sha256.Size]byte, messages int64, err error) {
 	h := sha256.New()
 	for _, t := range append([]*tables.Table{copyAccounts, copiedRows[s.shared]}, copyTables...) {
 		err := s.db.View(ctx, func(c *db.Conn) error {
-			_, err := t.Digest(c, h, int64(id))
+			n, err := t.Digest(c, h, int64(id))
+			if t.Name == copiedRows[s.shared].Name {
+				messages = n
+			}
 			return err
 		})
 		if err != nil {
-			return sum, err
+			return sum, 0, err
 		}
 	}
 	h.Sum(sum[:0])
-	return sum, nil
+	return sum, messages, nil
+}
+
+// same says whether both sides have the same of an account, and how many messages that is.
+func (c *copying) same(ctx context.Context, id mail.AccountID) (same bool, messages int64, err error) {
+	a, messages, err := c.from.digest(ctx, id)
+	if err != nil {
+		return false, 0, err
+	}
+	b, _, err := c.to.digest(ctx, id)
+	return a == b, messages, err
 }
 
 // compare looks at each account on both sides, and takes the mark of those that differ.
-func (c *copying) compare(ctx context.Context, ids []mail.AccountID) error {
-	var differ []mail.AccountID
-	err := c.each(ctx, ids, func(ctx context.Context, id mail.AccountID) error {
-		a, err := c.from.digest(ctx, id)
+func (c *copying) compare(ctx context.Context, ids []mail.AccountID) (differ []mail.AccountID, err error) {
+	err = c.each(ctx, ids, func(ctx context.Context, id mail.AccountID) error {
+		same, _, err := c.same(ctx, id)
 		if err != nil {
 			return err
 		}
-		b, err := c.to.digest(ctx, id)
-		if err != nil {
-			return err
-		}
-		if a == b {
+		if same {
 			c.add(CopySum{Verified: 1})
 			return nil
 		}
@@ -369,9 +413,6 @@ func (c *copying) compare(ctx context.Context, ids []mail.AccountID) error {
 		c.mu.Unlock()
 		return c.to.db.Update(ctx, func(t *db.Tx) error { _, err := t.Exec(sqlCopyUnmark, db.Int(id)); return err }, nil)
 	})
-	if err == nil && len(differ) > 0 {
-		slices.Sort(differ)
-		err = &CopyDifference{differ}
-	}
-	return err
+	slices.Sort(differ)
+	return differ, err
 }

@@ -45,9 +45,10 @@ func TestStoreCopy(t *testing.T) {
 
 	cluster := w.beside("cluster", "--store", strings.Replace(url(t, dsn), "secret@", "", 1), "--blobs", "file://"+filepath.Join(shortDir(t), "bodies"))
 	cluster.killedCopies(t, w)
-	if out, err := w.Try("", "store", "copy", "--from", w.Dir, "--to", cluster.Dir); err == nil || !strings.Contains(out, "a copy of --from already") {
+	if out, err := w.Try("", "store", "copy", "--from", w.Dir, "--to", cluster.Dir); err == nil || !strings.Contains(out, "a finished copy of --from already") {
 		t.Errorf("a copy over a finished one: %v\n%s", err, out)
 	}
+	w.says(t, words("store copy --again --from "+w.Dir+" --to "+cluster.Dir), "0 bodies, 0 B, were read now", "3 accounts and the directory were compared on both sides: no difference")
 	cluster.says(t, []string{"check", cluster.Dir}, "0 problems")
 	cluster.Serve()
 	cluster.same(t, anna, want)
@@ -137,7 +138,7 @@ func (w *Town) killedCopies(t *testing.T, from *Town) {
 }
 
 // copyLonger is by how much longer each copier may live than the one before.
-const copyLonger = 40 * time.Millisecond
+const copyLonger = 80 * time.Millisecond
 
 // seen is what an IMAP client sees of an account, the octets of all messages included.
 func (w *Town) seen(t *testing.T, user string) (out []string) {
