@@ -24,54 +24,59 @@ type stuffer struct {
 
 func newStuffer(w *bufio.Writer, lines int) *stuffer { return &stuffer{w: w, lines: lines} }
 
-// Write implements io.Writer.
+// Write implements io.Writer. Lines that stay as they are go out together.
 func (s *stuffer) Write(p []byte) (int, error) {
-	n := len(p)
-	for len(p) > 0 {
+	from, at := 0, 0 // p[from:at] is to be written yet
+	for at < len(p) {
 		if s.n == 0 {
-			if s.lines >= 0 && s.body {
-				if s.lines == 0 {
-					return 0, errEnough
-				}
-				s.lines--
+			if s.enough() {
+				s.w.Write(p[from:at])
+				return 0, errEnough
 			}
-			if p[0] == '.' {
+			if p[at] == '.' {
+				s.w.Write(p[from:at])
 				s.w.WriteByte('.')
+				from = at
 			}
 		}
-		i := bytes.IndexByte(p, '\n')
+		i := bytes.IndexByte(p[at:], '\n')
 		if i < 0 {
-			s.n += len(p)
+			s.n += len(p) - at
 			s.cr = p[len(p)-1] == '\r'
-			_, err := s.w.Write(p)
-			return n, err
+			break
 		}
-		if err := s.line(p[:i+1]); err != nil {
-			return 0, err
+		crlf := s.cr // it may have ended the Write before
+		if i > 0 {
+			crlf = p[at+i-1] == '\r'
 		}
-		p = p[i+1:]
+		if s.n+i == 0 || s.n+i == 1 && crlf {
+			s.body = true
+		}
+		at += i
+		if !crlf {
+			s.w.Write(p[from:at])
+			s.w.WriteByte('\r')
+			from = at
+		}
+		at++
+		s.n, s.cr = 0, false
 	}
-	return n, nil
+	if _, err := s.w.Write(p[from:]); err != nil { // an earlier error stays with the writer
+		return 0, err
+	}
+	return len(p), nil
 }
 
-// line writes the end of a line, LF included; it may have begun in the Write before.
-func (s *stuffer) line(p []byte) error {
-	text := len(p) - 1
-	crlf := s.cr
-	if text > 0 {
-		crlf = p[text-1] == '\r'
+// enough reports whether TOP has its lines, and counts the one that begins.
+func (s *stuffer) enough() bool {
+	if s.lines < 0 || !s.body {
+		return false
 	}
-	if s.n+text == 0 || s.n+text == 1 && crlf {
-		s.body = true
+	if s.lines == 0 {
+		return true
 	}
-	s.n, s.cr = 0, false
-	if crlf {
-		_, err := s.w.Write(p)
-		return err
-	}
-	s.w.Write(p[:text])
-	_, err := s.w.WriteString("\r\n")
-	return err
+	s.lines--
+	return false
 }
 
 // end writes what ends the response: CRLF if the message did not, then the dot.
