@@ -10,21 +10,24 @@ import (
 // A mail node lives for months with long quiet times. After a wave (a login
 // storm, a mail wave) Go's heap and the stacks of ended sessions stay as large
 // as the wave left them until the next collection, which idle processes reach
-// late. tidy gives the memory back once it is quiet; that costs one collection,
-// and what is needed again is made of new pages.
+// late. tidy gives the memory back once it is quiet. That costs one collection,
+// and what is needed again is made of new pages: so a node that works calmly on
+// is tidied now and then only.
 const (
 	tidyEvery = 3 * time.Second
-	tidyQuiet = 16 << 20 // octets allocated within tidyEvery that still count as quiet
-	tidyWorth = 24 << 20 // octets of garbage and of free pages that make one worth it
-	tidyGone  = 500      // or so many goroutines that ended since
+	tidyQuiet = 16 << 20         // octets allocated within tidyEvery that still count as quiet,
+	tidyStill = 1 << 20          // as nothing going on at all
+	tidyWorth = 24 << 20         // octets allocated since the last tidying that make one worth it
+	tidyPause = 30 * time.Second // at least since the last one, unless nothing goes on
+	tidyGone  = 500              // or so many goroutines that ended since
 )
 
 func tidy(ctx context.Context) {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines:goroutines"},
-		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
-	var last, most uint64
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/sched/goroutines:goroutines"}}
+	var last, tidied, most uint64
+	var at time.Time // of the last tidying
 	for {
 		select {
 		case <-ctx.Done():
@@ -32,13 +35,12 @@ func tidy(ctx context.Context) {
 		case <-tick.C:
 		}
 		metrics.Read(sample)
-		is := func(i int) uint64 { return sample[i].Value.Uint64() }
-		now, alive := is(0), is(1)
-		worth := max(is(2), is(3)) - is(3) + is(4)
+		now, alive := sample[0].Value.Uint64(), sample[1].Value.Uint64()
 		most = max(most, alive)
-		if now-last < tidyQuiet && (worth > tidyWorth || most-alive > tidyGone) {
+		due := now-tidied > tidyWorth && (now-last < tidyStill || time.Since(at) > tidyPause)
+		if now-last < tidyQuiet && (due || most-alive > tidyGone) {
 			debug.FreeOSMemory()
-			most = alive
+			tidied, most, at = now, alive, time.Now()
 		}
 		last = now
 	}
