@@ -77,6 +77,9 @@ func doctorHost(h store.DatabaseHost) Finding {
 	case h.Encoding != "UTF8":
 		return Finding{Bad, "database", fmt.Sprintf("%s: the encoding is %s, UTF8 is needed", h.Host, h.Encoding)}
 	}
+	if h.Clear {
+		return Finding{Note, "database", h.Host + " is reached without TLS: passwords and mail cross the network in clear; add sslmode=verify-full"}
+	}
 	role := "a standby"
 	if h.Primary {
 		role = "the primary"

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -75,9 +76,12 @@ func (p *pulse) beat(ctx context.Context) {
 	if err != nil {
 		panic(err) // numbers and texts always can
 	}
-	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	try, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	wish, err := p.n.floor.store.DB.Beat(ctx, p.name, b)
+	if p.beats%lookEvery == 1 {
+		p.look(try)
+	}
+	wish, err := p.n.floor.store.DB.Beat(try, p.name, b)
 	switch {
 	case err != nil && ctx.Err() == nil && !p.away:
 		p.n.log.Warn("the other nodes can't be told that this one lives", "node", p.name, "err", err)
@@ -88,12 +92,10 @@ func (p *pulse) beat(ctx context.Context) {
 		return
 	}
 	p.obey(ctx, wish)
-	if p.beats++; p.beats%lookEvery == 1 {
-		p.look(ctx)
-	}
+	p.beats++
 }
 
-// look counts the nodes, for metrics.
+// look counts the nodes, for metrics, and finds out whether another one beats under this one's name.
 func (p *pulse) look(ctx context.Context) {
 	list, err := p.n.floor.nodes(ctx)
 	if err != nil {
@@ -106,6 +108,9 @@ func (p *pulse) look(ctx context.Context) {
 		}
 		if x.Name == p.name {
 			p.leases.Store(int64(len(x.Leases)))
+			if x.Run != p.info.Run {
+				p.n.log.Error("another node has this one's name: its directory is a copy; remove the file "+identityFile+" from one of the two and restart it", "node", p.name)
+			}
 		}
 	}
 	p.alive.Store(int64(alive))
@@ -169,7 +174,7 @@ func (p *pulse) describe() admin.NodeInfo {
 func (n *Node) begin(ctx context.Context, o Options) {
 	c := n.cfg.Load()
 	n.pulse = &pulse{n: n, name: n.name, now: make(chan struct{}, 1), info: admin.NodeInfo{
-		Hostname: c.Node.Hostname, Version: o.Version, Commit: o.Commit, Started: time.Now().UTC().Truncate(time.Second)}}
+		Run: rand.Text(), Hostname: c.Node.Hostname, Version: o.Version, Commit: o.Commit, Started: time.Now().UTC().Truncate(time.Second)}}
 	n.pulse.beat(ctx)
 	if v := n.floor.versions(ctx); strings.Contains(v, " ") {
 		n.log.Info("nodes of several versions serve the cell: an upgrade is under way", "versions", v)

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -17,6 +19,7 @@ type DatabaseHost struct {
 	Version int           // server_version_num: 150014 is 15.14
 	Answers time.Duration // one round trip
 	Skew    time.Duration // its clock is so far ahead of ours, give or take Answers
+	Clear   bool          // passwords and mail cross a network without TLS
 	Primary bool          // takes writes; what follows is about a primary
 
 	Encoding string
@@ -80,6 +83,9 @@ func examine(ctx context.Context, name string, c *pgconn.Config) (h DatabaseHost
 		return h
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	_, encrypted := conn.Conn().(*tls.Conn)
+	far, _ := conn.Conn().RemoteAddr().(*net.TCPAddr) // nil: a socket of this machine
+	h.Clear = !encrypted && far != nil && !far.IP.IsLoopback()
 	h.Err = h.ask(ctx, conn)
 	return h
 }

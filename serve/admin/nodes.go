@@ -24,6 +24,7 @@ type NodeInfo struct {
 	Version    string           `json:"version"`
 	Commit     string           `json:"commit"`
 	Started    time.Time        `json:"started"`
+	Run        string           `json:"run"` // tells this run of the process from others
 	State      string           `json:"state"`
 	Sessions   map[string]int64 `json:"sessions"`              // connections by protocol
 	Deaf       float64          `json:"deaf_seconds"`          // since it does not hear other nodes' hints and only looks now and then; 0: it hears them

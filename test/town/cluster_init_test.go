@@ -125,3 +125,24 @@ func TestThreeNodesInOneProcess(t *testing.T) {
 		}
 	}
 }
+
+// TestCopiedDirectory: two nodes with one name say so.
+func TestCopiedDirectory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the binary; not in -short")
+	}
+	t.Parallel()
+	c := NewCluster(t, 2)
+	a, b := c.Nodes[0], c.Nodes[1]
+	a.Serve()
+	id, err := os.ReadFile(filepath.Join(a.Dir, "node-id"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(b.Dir, "node-id"), id, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Serve()
+	a.Logged("level=ERROR", "another node has this one's name", "remove the file node-id")
+	b.Logged("level=ERROR", "another node has this one's name")
+}
