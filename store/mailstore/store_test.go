@@ -24,7 +24,8 @@ type site struct {
 	d   *db.DB
 	b   *blob.Dir
 
-	guest bool // b is another site's
+	guest bool   // b is another site's
+	label string // of our connections to PostgreSQL
 }
 
 func newSite(t testing.TB, cfg Config) *site {
@@ -39,7 +40,11 @@ func (s *site) open() {
 	s.t.Helper()
 	ctx := context.Background()
 	var err error
-	if s.d, err = db.Open(ctx, dbtest.Config(s.t, filepath.Join(s.dir, "mail.db"))); err != nil {
+	on := dbtest.Config(s.t, filepath.Join(s.dir, "mail.db"))
+	if s.label != "" && on.Postgres != "" {
+		on.Postgres += " application_name=" + s.label
+	}
+	if s.d, err = db.Open(ctx, on); err != nil {
 		s.t.Fatal(err)
 	}
 	if !s.guest {
@@ -62,7 +67,7 @@ func (s *site) close() {
 // join opens the store once more, as another node does.
 func (s *site) join() *site {
 	s.t.Helper()
-	o := &site{t: s.t, dir: s.dir, cfg: s.cfg, b: s.b, guest: true}
+	o := &site{t: s.t, dir: s.dir, cfg: s.cfg, b: s.b, guest: true, label: s.label}
 	o.open()
 	s.t.Cleanup(func() { o.d.Close() })
 	return o
