@@ -43,9 +43,6 @@ func doctorCell(ctx context.Context, dir string, c *Config) []Finding {
 		return []Finding{{Bad, "database", err.Error()}}
 	}
 	var fs []Finding
-	if place.AnyHost {
-		fs = append(fs, Finding{Bad, "database", "[store] database names several hosts without target_session_attrs=read-write: a server that takes no writes may be used"})
-	}
 	primaries := 0
 	for _, h := range hosts {
 		fs = append(fs, doctorHost(h))
@@ -103,7 +100,9 @@ func doctorReplication(h store.DatabaseHost) Finding {
 	switch {
 	case h.Durable == "off":
 		return Finding{Bad, "replication", "synchronous_commit is off: acknowledged mail can be lost"}
-	case len(sync) > 0 && h.Durable != "local":
+	case h.Durable == "local":
+		return Finding{Bad, "replication", "synchronous_commit is local: commits wait for no standby, and what is acknowledged is lost with one machine"}
+	case len(sync) > 0:
 		return Finding{Good, "replication", fmt.Sprintf("%s (%s): what is acknowledged is on two machines", count, strings.Join(sync, ", "))}
 	case hidden:
 		return Finding{Note, "replication", fmt.Sprintf("there are %d standbys, but this user may not see what they do: GRANT pg_monitor to it", len(h.Standbys))}

@@ -17,7 +17,6 @@ type DatabaseAddress struct {
 	Name        string   // of the database
 	User        string
 	HasPassword bool // in the DSN, a password file or the environment
-	AnyHost     bool // the first host that answers is taken, whether it may be written to or not
 }
 
 // String implements fmt.Stringer.
@@ -47,7 +46,6 @@ func ParseDatabase(dsn string) (DatabaseAddress, error) {
 	for _, f := range c.Fallbacks {
 		add(f.Host, f.Port)
 	}
-	p.AnyHost = len(p.Hosts) > 1 && c.ValidateConnect == nil
 	return p, nil
 }
 

@@ -28,9 +28,9 @@ func (c *nodeList) Run() error {
 		if c.JSON {
 			return printJSON(list)
 		}
-		return table("NODE\tSTATE\tVERSION\tUP\tBEAT\tSESSIONS\tMAIL/S\tLEASES", func(line func(string, ...any)) {
+		return table("NODE\tSTATE\tVERSION\tUP\tBEAT\tHEARS OTHERS\tSESSIONS\tMAIL/S\tLEASES", func(line func(string, ...any)) {
 			for _, n := range list {
-				line("%s\t%s\t%s\t%s\t%.0fs ago\t%d\t%.1f\t%d", n.Name, doing(n), n.Version, up(n), n.Age, n.All(), n.Deliveries, len(n.Leases))
+				line("%s\t%s\t%s\t%s\t%.0fs ago\t%s\t%d\t%.1f\t%d", n.Name, doing(n), n.Version, up(n), n.Age, hears(n), n.All(), n.Deliveries, len(n.Leases))
 			}
 		})
 	})

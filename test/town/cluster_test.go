@@ -163,7 +163,25 @@ func TestDatabaseAway(t *testing.T) {
 	}
 	defer m.Close()
 	m.says(t, "SELECT INBOX", `\* 2 EXISTS`)
+	p, err := dial(w.Addr("pop3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	say := func(command, want string) {
+		t.Helper()
+		p.write("%s\r\n", command)
+		if s, err := p.read(); err != nil || !strings.HasPrefix(s, want) {
+			t.Errorf("POP3 %s: %q, %v; want %s", command, s, err, want)
+		}
+	}
+	if _, err := p.read(); err != nil {
+		t.Fatal(err)
+	}
+	say("USER "+anna, "+OK")
+	say("PASS secret", "+OK")
 	w.Wire.Cut()
+	say("RETR 1", "-ERR [SYS/TEMP]")
 	if got, err := m.Do("STORE 1 -FLAGS (\\Flagged)"); err == nil || !strings.HasPrefix(err.Error(), "NO [UNAVAILABLE]") {
 		t.Errorf("a session whose patience is over: %q, %v", got, err)
 	}
