@@ -78,6 +78,10 @@ func (n *Node) observeShared() {
 			m.Counter(x.name, x.help, nil, read)
 		}
 	}
+	d := n.floor.directory
+	m.Gauge("bahnpost_directory_modseq", "The last change of accounts, aliases and domains that holds on this node.", nil, func() float64 { return float64(d.Stats().ModSeq) })
+	m.Counter("bahnpost_directory_followed_total", "Changes of the directory by other nodes that hold here.", nil, func() float64 { return float64(d.Stats().Followed) })
+	m.Counter("bahnpost_directory_forgotten_total", "Times that all of the directory was dropped from memory, being too far behind.", nil, func() float64 { return float64(d.Stats().Forgotten) })
 	m.Gauge("bahnpost_nodes", "Nodes of the cell whose beats are heard.", nil, func() float64 { return float64(n.pulse.alive.Load()) })
 	m.Gauge("bahnpost_leases_held", "Background work of the cell that this node has.", nil, func() float64 { return float64(n.pulse.leases.Load()) })
 }
