@@ -68,7 +68,7 @@ func doctorCell(ctx context.Context, dir string, c *Config) []Finding {
 func doctorHost(h store.DatabaseHost) Finding {
 	switch {
 	case h.Err != nil:
-		return Finding{Bad, "database", fmt.Sprintf("%s can't be used: %v", h.Host, h.Err)}
+		return Finding{Bad, "database", fmt.Sprintf("%s can't be used: %s", h.Host, strings.Join(strings.Fields(h.Err.Error()), " "))}
 	case h.Version < store.MinPostgres:
 		return Finding{Bad, "database", fmt.Sprintf("%s is PostgreSQL %d, %d is needed", h.Host, h.Version/10000, store.MinPostgres/10000)}
 	case h.Encoding != "UTF8":
@@ -104,6 +104,8 @@ func doctorReplication(h store.DatabaseHost) Finding {
 		return Finding{Bad, "replication", "synchronous_commit is local: commits wait for no standby, and what is acknowledged is lost with one machine"}
 	case len(sync) > 0:
 		return Finding{Good, "replication", fmt.Sprintf("%s (%s): what is acknowledged is on two machines", count, strings.Join(sync, ", "))}
+	case hidden && h.Wanted != "" && h.Durable != "local" && h.NoCommit == nil:
+		return Finding{Good, "replication", fmt.Sprintf("commits wait for a standby (synchronous_standby_names is %q) and one answers: what is acknowledged is on two machines", h.Wanted)}
 	case hidden:
 		return Finding{Note, "replication", fmt.Sprintf("there are %d standbys, but this user may not see what they do: GRANT pg_monitor to it", len(h.Standbys))}
 	case h.Wanted != "":
@@ -115,6 +117,9 @@ func doctorReplication(h store.DatabaseHost) Finding {
 }
 
 func doctorCommit(h store.DatabaseHost) Finding {
+	if h.NoCommit != nil {
+		return Finding{Bad, "commit", "was tried and did not end well: " + h.NoCommit.Error()}
+	}
 	text := fmt.Sprintf("median %.2f ms", ms(h.Commit))
 	if len(h.Standbys) > 0 {
 		text += ", standbys included"

@@ -26,7 +26,8 @@ func TestDoctorReplication(t *testing.T) {
 		{store.DatabaseHost{Durable: "on", Wanted: "pg2"}, Bad, `commits wait for a standby (synchronous_standby_names is "pg2") and none is there`},
 		{store.DatabaseHost{Durable: "local", Wanted: "pg2", Standbys: []store.Standby{sync}}, Bad, "synchronous_commit is local"},
 		{store.DatabaseHost{Durable: "off", Standbys: []store.Standby{sync}}, Bad, "synchronous_commit is off"},
-		{store.DatabaseHost{Durable: "on", Wanted: "pg2", Standbys: []store.Standby{{Name: "pg2"}}}, Note, "GRANT pg_monitor"},
+		{store.DatabaseHost{Durable: "on", Wanted: "pg2", Standbys: []store.Standby{{Name: "pg2"}}}, Good, "one answers"},
+		{store.DatabaseHost{Durable: "on", Standbys: []store.Standby{{Name: "pg2"}}}, Note, "GRANT pg_monitor"},
 	} {
 		if f := doctorReplication(c.h); f.Mark != c.mark || !strings.Contains(f.Text, c.want) {
 			t.Errorf("%+v: %v %s; want %v %s", c.h, f.Mark, f.Text, c.mark, c.want)
@@ -50,12 +51,13 @@ func TestDoctorHost(t *testing.T) {
 	}{
 		{doctorHost(well), Good, "db1:5432 is the primary, PostgreSQL 15.14, and answers in 1.00 ms"},
 		{doctorHost(with(func(h *store.DatabaseHost) { h.Primary = false })), Good, "is a standby"},
-		{doctorHost(with(func(h *store.DatabaseHost) { h.Err = errors.New("refused") })), Bad, "can't be used: refused"},
+		{doctorHost(with(func(h *store.DatabaseHost) { h.Err = errors.New("refused:\n\tby all") })), Bad, "can't be used: refused: by all"},
 		{doctorHost(with(func(h *store.DatabaseHost) { h.Version = 130001 })), Bad, "is PostgreSQL 13, 14 is needed"},
 		{doctorHost(with(func(h *store.DatabaseHost) { h.Encoding = "LATIN1" })), Bad, "the encoding is LATIN1"},
 		{doctorHost(with(func(h *store.DatabaseHost) { h.Clear = true })), Note, "without TLS"},
 		{doctorCommit(well), Good, "median 1.00 ms"},
 		{doctorCommit(with(func(h *store.DatabaseHost) { h.Commit = time.Second })), Bad, "slow"},
+		{doctorCommit(with(func(h *store.DatabaseHost) { h.NoCommit = errors.New("timeout") })), Bad, "did not end well: timeout"},
 		{doctorSkew(well), Good, "agrees"},
 		{doctorSkew(with(func(h *store.DatabaseHost) { h.Skew = -3 * time.Minute })), Note, "-3m0s off"},
 	} {

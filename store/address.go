@@ -13,10 +13,8 @@ import (
 
 // DatabaseAddress is a DSN as people may see it: without its password.
 type DatabaseAddress struct {
-	Hosts       []string // host:port, or the path of a socket
-	Name        string   // of the database
-	User        string
-	HasPassword bool // in the DSN, a password file or the environment
+	Hosts []string // host:port, or the path of a socket
+	Name  string   // of the database
 }
 
 // String implements fmt.Stringer.
@@ -36,7 +34,7 @@ func ParseDatabase(dsn string) (DatabaseAddress, error) {
 	if err != nil {
 		return DatabaseAddress{}, errDSN
 	}
-	p := DatabaseAddress{Name: c.Database, User: c.User, HasPassword: c.Password != ""}
+	p := DatabaseAddress{Name: c.Database}
 	add := func(host string, port uint16) {
 		if name := hostPort(host, port); !slices.Contains(p.Hosts, name) { // TLS and no TLS are two entries of one host
 			p.Hosts = append(p.Hosts, name)

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -26,7 +25,8 @@ type DatabaseHost struct {
 	Durable  string // synchronous_commit
 	Wanted   string // synchronous_standby_names, "" if commits wait for no other server
 	Standbys []Standby
-	Commit   time.Duration // median of a durable commit, waiting for standbys included; 0 if not measured
+	Commit   time.Duration // median of a durable commit, waiting for standbys included
+	NoCommit error         // why there is none
 }
 
 // Standby is a server that follows the primary.
@@ -121,17 +121,22 @@ func (h *DatabaseHost) ask(ctx context.Context, conn *pgconn.PgConn) error {
 	for _, r := range rows {
 		h.Standbys = append(h.Standbys, Standby{Name: r[0], Sync: r[1] == "1", State: r[2], Known: r[3] == "1"})
 	}
-	var took []time.Duration
-	for range commitTries {
+	h.Commit, h.NoCommit = commit(ctx, conn)
+	return nil
+}
+
+// commit measures durable commits.
+func commit(ctx context.Context, conn *pgconn.PgConn) (median time.Duration, err error) {
+	took := make([]time.Duration, commitTries)
+	for i := range took {
 		begin := time.Now()
 		if _, err := query(ctx, conn, sqlMessage); err != nil {
-			return fmt.Errorf("a commit was tried: %w", err)
+			return 0, err
 		}
-		took = append(took, time.Since(begin))
+		took[i] = time.Since(begin)
 	}
 	slices.Sort(took)
-	h.Commit = took[len(took)/2]
-	return nil
+	return took[commitTries/2], nil
 }
 
 func query(ctx context.Context, conn *pgconn.PgConn, sql string) (rows [][]string, err error) {
