@@ -264,8 +264,10 @@ func (c *pgConn) lock(sql string, args []Value) *Row {
 		waits := c.mayWait()
 		r, skips = c.ask(c.locking(sql, waits), args), !waits
 	}
-	if skips && r.err == nil && !r.found { // or there is none: the next try, with nothing held, will tell
-		r.err = errBusy
+	if skips && r.err == nil && !r.found {
+		if r = c.ask(sql, args); r.found { // it is there, and another node's
+			r.err = errBusy
+		}
 	}
 	return r
 }
