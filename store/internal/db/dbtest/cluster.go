@@ -41,6 +41,24 @@ func sent(t *testing.T, d *db.DB) {
 	if n := count(t, d); n != 7 {
 		t.Errorf("%d rows", n)
 	}
+	const many = 2500 // more than an engine sends before it listens
+	for _, key := range []int64{0, 5} {
+		must(t, d.UpdateFor(t.Context(), key, nil, func(tx *db.Tx) error {
+			for k := range many {
+				tx.Send(1, sqlPut, db.Int(1000+k), db.Int(0))
+			}
+			for k := range many {
+				tx.Send(1, `UPDATE t SET v=v+1 WHERE k=?`, db.Int(1000+k))
+			}
+			for k := range many {
+				tx.Send(1, `DELETE FROM t WHERE k=? AND v=1`, db.Int(1000+k))
+			}
+			return nil
+		}, nil))
+	}
+	if n := count(t, d); n != 7 {
+		t.Errorf("%d rows after many", n)
+	}
 }
 
 // A statement that was sent and cannot run, or changes too much or too little, fails
