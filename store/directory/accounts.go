@@ -237,15 +237,12 @@ func insert(tx *db.Tx, a *Account, cred credential) error {
 		} else if found {
 			return &mail.Error{Kind: mail.Conflict, Text: "account id belongs to another address"}
 		}
-		if _, err := tx.Exec(sqlRaise, db.Int(a.ID)); err != nil { // an id from elsewhere must not come again
-			return err
-		}
+		tx.Send(db.AnyCount, sqlRaise, db.Int(a.ID)) // an id from elsewhere must not come again
 	}
-	if _, err := tx.Exec(sqlInsert, db.Int(a.ID), db.Text(a.Address.Domain), db.Text(fold(a.Address.Local)), db.Text(a.Address.Local), db.Text(a.Name),
-		db.Int(a.QuotaBytes), db.Int(a.QuotaCount), db.Bool(a.Disabled), db.Text(a.UIDLFormat), db.Text(a.Role), db.Int(a.Created.Unix())); err != nil {
-		return err
-	}
-	return putCredential(tx, a.ID, cred)
+	tx.Send(1, sqlInsert, db.Int(a.ID), db.Text(a.Address.Domain), db.Text(fold(a.Address.Local)), db.Text(a.Address.Local), db.Text(a.Name),
+		db.Int(a.QuotaBytes), db.Int(a.QuotaCount), db.Bool(a.Disabled), db.Text(a.UIDLFormat), db.Text(a.Role), db.Int(a.Created.Unix()))
+	putCredential(tx, a.ID, cred)
+	return nil
 }
 
 // free checks that the domain is ours and no alias has the address.
@@ -265,14 +262,13 @@ func free(tx *db.Tx, a mail.Address) error {
 	return nil
 }
 
-func putCredential(tx *db.Tx, id mail.AccountID, c credential) error {
+func putCredential(tx *db.Tx, id mail.AccountID, c credential) {
 	if c.hash == "" {
-		_, err := tx.Exec(sqlRemoveCred, db.Int(id))
-		return err
+		tx.Send(db.AnyCount, sqlRemoveCred, db.Int(id))
+		return
 	}
-	_, err := tx.Exec(sqlSetCred, db.Int(id), db.Text(c.hash), db.Blob(c.salt), db.Int(c.iterations), db.Blob(c.storedKey), db.Blob(c.serverKey),
+	tx.Send(1, sqlSetCred, db.Int(id), db.Text(c.hash), db.Blob(c.salt), db.Int(c.iterations), db.Blob(c.storedKey), db.Blob(c.serverKey),
 		db.Int(time.Now().Unix()))
-	return err
 }
 
 func (d *directory) setAccount(ctx context.Context, a Account) error {
@@ -317,9 +313,9 @@ func update(tx *db.Tx, a, old Account) ([]change, error) {
 			return nil, err
 		}
 	}
-	_, err := tx.Exec(sqlSet, db.Text(a.Address.Domain), db.Text(fold(a.Address.Local)), db.Text(a.Address.Local), db.Text(a.Name),
+	tx.Send(1, sqlSet, db.Text(a.Address.Domain), db.Text(fold(a.Address.Local)), db.Text(a.Address.Local), db.Text(a.Name),
 		db.Int(a.QuotaBytes), db.Int(a.QuotaCount), db.Bool(a.Disabled), db.Text(a.UIDLFormat), db.Text(a.Role), db.Int(a.ID))
-	return []change{{a.ID, what}}, err
+	return []change{{a.ID, what}}, nil
 }
 
 func (d *directory) setPassword(ctx context.Context, id mail.AccountID, password string) error {
@@ -334,7 +330,8 @@ func (d *directory) setPassword(ctx context.Context, id mail.AccountID, password
 		} else if !found {
 			return nil, errNoAccount
 		}
-		return []change{{id, told}}, putCredential(tx, id, cred)
+		putCredential(tx, id, cred)
+		return []change{{id, told}}, nil
 	}, nil)
 	return wrap("set password", err)
 }

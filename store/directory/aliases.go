@@ -48,13 +48,9 @@ func (d *directory) addAlias(ctx context.Context, from string, targets []mail.Ad
 		} else if taken {
 			return nil, &mail.Error{Kind: mail.Conflict, Text: "address belongs to an account"}
 		}
-		if _, err := tx.Exec(sqlRemoveAlias, db.Text(a.Domain), db.Text(k)); err != nil {
-			return nil, err
-		}
+		tx.Send(db.AnyCount, sqlRemoveAlias, db.Text(a.Domain), db.Text(k))
 		for i, t := range targets {
-			if _, err := tx.Exec(sqlAddAlias, db.Text(a.Domain), db.Text(k), db.Int(i), db.Text(a.Local), db.Text(t.Local), db.Text(t.Domain)); err != nil {
-				return nil, err
-			}
+			tx.Send(1, sqlAddAlias, db.Text(a.Domain), db.Text(k), db.Int(i), db.Text(a.Local), db.Text(t.Local), db.Text(t.Domain))
 		}
 		return []change{{what: routed}}, nil
 	}, nil)
