@@ -227,8 +227,10 @@ func (s *Store) deleteBlobs(ctx context.Context) error {
 				refs = append(refs, g.ref)
 			}
 		}
-		if err := s.blobs.Delete(ctx, refs...); err != nil {
-			return err
+		if len(refs) > 0 {
+			if err := s.blobs.Delete(ctx, refs...); err != nil {
+				return err
+			}
 		}
 		err = s.db.Update(ctx, func(t *db.Tx) error {
 			for _, g := range due {

@@ -133,9 +133,16 @@ const textsVersion = 2
 const sqlBehind = `SELECT a.account_id, COALESCE(f.high, 0) < a.next_msg-1, COALESCE(f.texts, ?3) <> ?3 FROM accounts a LEFT JOIN fts_account f ON f.account_id=a.account_id
 	WHERE a.account_id>?1 AND a.removed=0 ORDER BY a.account_id LIMIT ?2`
 
-// findUnindexed touches the accounts that were left behind by the last run.
+// leftDelay lets the node that took mail in index it first.
+const leftDelay = time.Minute
+
+// findUnindexed touches the accounts that were left behind by the last run, or by a node that died.
 func (s *Store) findUnindexed(ctx context.Context) error {
 	var last mail.AccountID
+	at := time.Now()
+	if s.shared {
+		at = at.Add(leftDelay)
+	}
 	for n := indexScanPage; n == indexScanPage; {
 		n = 0
 		err := s.view(ctx, func(c *db.Conn) error {
@@ -146,9 +153,9 @@ func (s *Store) findUnindexed(ctx context.Context) error {
 				n++
 				last = mail.AccountID(r.Int(0))
 				if r.Int(2) != 0 {
-					s.search.news.reset(last, time.Now())
+					s.search.news.reset(last, at)
 				} else if r.Int(1) != 0 {
-					s.search.news.later(last, time.Now())
+					s.search.news.later(last, at)
 				}
 			}
 			return nil
