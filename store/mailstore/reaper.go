@@ -82,7 +82,11 @@ const leftEvery = time.Hour
 func (s *Store) runLeft(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.resumeRemovals(ctx)
-		if err := s.findUnindexed(ctx); err != nil && ctx.Err() == nil {
+		at := time.Now()
+		if s.shared {
+			at = at.Add(leftDelay)
+		}
+		if err := s.findUnindexed(ctx, at); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("mailstore: cannot find mail to index", "err", err)
 			sleep(ctx, indexRetry, nil)
 			continue

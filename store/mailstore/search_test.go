@@ -552,7 +552,7 @@ func TestSearchDamaged(t *testing.T) {
 
 // indexer is what Run does of it.
 func (s *searchSite) indexer(ctx context.Context) error {
-	if err := s.findUnindexed(ctx); err != nil {
+	if err := s.findUnindexed(ctx, time.Now()); err != nil {
 		return err
 	}
 	return s.runIndexer(ctx)

@@ -136,13 +136,9 @@ const sqlBehind = `SELECT a.account_id, COALESCE(f.high, 0) < a.next_msg-1, COAL
 // leftDelay lets the node that took mail in index it first.
 const leftDelay = time.Minute
 
-// findUnindexed touches the accounts that were left behind by the last run, or by a node that died.
-func (s *Store) findUnindexed(ctx context.Context) error {
+// findUnindexed has the accounts indexed that were left behind by the last run, or by a node that died.
+func (s *Store) findUnindexed(ctx context.Context, at time.Time) error {
 	var last mail.AccountID
-	at := time.Now()
-	if s.shared {
-		at = at.Add(leftDelay)
-	}
 	for n := indexScanPage; n == indexScanPage; {
 		n = 0
 		err := s.view(ctx, func(c *db.Conn) error {
