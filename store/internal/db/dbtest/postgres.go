@@ -134,6 +134,9 @@ func (s *Server) Signal(sig syscall.Signal) {
 	for _, f := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
 		if n, err := strconv.Atoi(f); err == nil {
 			syscall.Kill(n, sig)
+			if sig == syscall.SIGSTOP {
+				s.t.Cleanup(func() { syscall.Kill(n, syscall.SIGCONT) }) // a server that is stopped does not end
+			}
 		}
 	}
 }
