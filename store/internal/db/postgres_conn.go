@@ -450,6 +450,12 @@ func (c *pgConn) reconnect() error {
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
+	if c.marker.node != 0 {
+		if err := h.Exec(ctx, sqlWriter).Close(); err != nil {
+			h.Close(ctx)
+			return fmt.Errorf("db: %w", err)
+		}
+	}
 	c.h, c.stmts = h, make(map[pgKey]*pgStmt)
 	c.live.Store(c.h)
 	c.stale.Store(false)

@@ -32,6 +32,11 @@ const (
 	sqlTouch    = `UPDATE db_nodes SET commits=commits WHERE node=?`
 	sqlCommits  = `SELECT commits FROM db_nodes WHERE node=?`
 
+	// sqlWriter is said by the writer's connection, the only one that holds locks: a machine that loses its power or its network
+	// in the middle of a batch holds up who wants the same accounts for no longer. A writer that was merely
+	// slow runs its batch again. Views may stand for longer: who reads them does other things meanwhile.
+	sqlWriter = `SELECT set_config('idle_in_transaction_session_timeout', '1500ms', false)`
+
 	// sqlMark fails if the number was taken: nothing is divided by zero.
 	sqlMark = `WITH m AS (UPDATE db_nodes SET commits=?3 WHERE node=?1 AND commits=?2 RETURNING 1) SELECT 1/count(*) FROM m`
 )
@@ -74,6 +79,9 @@ func (c *pgConn) register() error {
 	}
 	c.wrote = false // the row cannot mark the commit that makes it
 	if err := c.end("COMMIT"); err != nil {
+		return err
+	}
+	if _, err := c.exec(sqlWriter, nil); err != nil {
 		return err
 	}
 	c.marker.node = node
