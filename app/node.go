@@ -218,6 +218,10 @@ func (n *Node) bindAdmin() (err error) {
 	return err
 }
 
+// errRewound ends the process, for its supervisor to start it anew.
+var errRewound = errors.New("the database has gone back to an earlier state (a backup was restored, or a server took over that had not heard of all): " +
+	"what this node knows may not be true any more")
+
 // Listening lists what is bound.
 func (n *Node) Listening() []Listening {
 	n.mu.Lock()
@@ -246,6 +250,14 @@ func (n *Node) Run(ctx context.Context) error {
 		defer adminServer.Close()
 		defer n.draining.Store(true)
 		return n.server.Run(gctx, n.cfg.Load().Node.DrainGrace.D())
+	})
+	g.Go(func() error {
+		select {
+		case <-gctx.Done():
+			return nil
+		case <-n.floor.store.Rewound():
+			return errRewound
+		}
 	})
 	g.Go(func() error {
 		<-gctx.Done()

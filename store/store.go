@@ -96,6 +96,10 @@ func (s *Store) openBodies(cfg Config) (err error) {
 	return err
 }
 
+// Rewound is closed when the database of a cell has gone back to an earlier state than this process knows, for example because
+// a backup was restored under it: the process must end and start anew. Nil where that cannot be.
+func (s *Store) Rewound() <-chan struct{} { return s.DB.Rewound() }
+
 // BodyStats are the counters of the bodies' place on this machine; false if they live elsewhere.
 func (s *Store) BodyStats() (blob.Stats, bool) {
 	if s.dir == nil {

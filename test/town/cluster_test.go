@@ -463,3 +463,30 @@ func TestClusterOnS3(t *testing.T) {
 		t.Log(a.Log(), b.Log())
 	}
 }
+
+// TestRewound: a node whose database has gone back takes no mail, and ends for its supervisor to start it anew.
+func TestRewound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the binary; not in -short")
+	}
+	t.Parallel()
+	c := NewCluster(t, 1)
+	w := c.Nodes[0]
+	w.Serve()
+	anna := w.Account("anna", "secret")
+	w.deliver(t, anna, "250 ")
+	db, err := pgconn.Connect(t.Context(), c.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(t.Context())
+	if _, err := db.Exec(t.Context(), `UPDATE db_nodes SET commits=1`).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver(t, anna, "451 ")
+	if err := w.Wait(); err == nil || !strings.Contains(w.Log(), "the database has gone back to an earlier state") {
+		t.Errorf("ended with %v\n%s", err, w.Log())
+	}
+	w.Serve()
+	w.deliver(t, anna, "250 ")
+}

@@ -9,6 +9,8 @@ import (
 var (
 	// ErrAway: no server that takes writes can be reached. Nothing was done; it is worth trying again later.
 	ErrAway = errors.New("db: the database cannot be reached")
+	// ErrRewound: see DB.Rewound. It comes with ErrAway.
+	ErrRewound = errors.New("db: the database has gone back to an earlier state")
 	// ErrLeaseLost is the cause with which the ctx of Hold's function ends.
 	ErrLeaseLost = errors.New("db: lease was lost")
 	// ErrNoNode: there is no node of that name.

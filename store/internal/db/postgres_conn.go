@@ -540,6 +540,8 @@ func (c *pgConn) commit() error {
 		}
 	case err != nil && marked:
 		c.marker.commit-- // rolled back, with the mark
+		c.forgetQueue()
+		return c.rewound(err)
 	}
 	if lost && first && (!c.h.IsClosed() || c.again()) { // and nothing of it is there
 		c.queue, c.args, c.inTx = queue, args, true

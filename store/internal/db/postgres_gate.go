@@ -52,6 +52,9 @@ type gate struct {
 	hints   hints
 	counted sharedCounters
 	node    string // number of this node, for its leases
+
+	rewound    chan struct{}
+	rewindOnce sync.Once
 }
 
 // host is one way. Guarded by gate.mu, but for cfg.
@@ -66,7 +69,7 @@ func newGate(cfg Config) (*gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gate{cfg: cfg, turned: make(chan struct{}), conns: make(map[*pgConn]struct{})}
+	g := &gate{cfg: cfg, turned: make(chan struct{}), rewound: make(chan struct{}), conns: make(map[*pgConn]struct{})}
 	g.settings = sessionSettings(pc, cfg)
 	pc.ConnectTimeout = cmp.Or(pc.ConnectTimeout, dialTimeout)
 	if pc.ValidateConnect == nil {
@@ -387,6 +390,15 @@ func (g *gate) stuck() (list []*pgConn) {
 		}
 	}
 	return list
+}
+
+// Rewound is closed when the database turns out to be in an earlier state than this process has brought it to. Nothing can be written
+// any more, and what is in memory may be wrong: end, and start anew. Nil for SQLite.
+func (d *DB) Rewound() <-chan struct{} {
+	if d.gate == nil {
+		return nil
+	}
+	return d.gate.rewound
 }
 
 // Paths lists the ways to the database in the order of the configuration; none for SQLite.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // What became of a commit whose answer was lost? Each node has a row with the
@@ -88,6 +90,32 @@ func (c *pgConn) register() error {
 	return nil
 }
 
+// rewound finds out whether a commit failed because this node's row is not where its commits have brought it: the database was
+// restored from a backup, or a server took over that had not heard of them; or the row is gone because the node was away
+// for so long that others took it for dead. Whatever it knows may be of a past that did not happen.
+func (c *pgConn) rewound(fault error) error {
+	if e, ok := errors.AsType[*pgconn.PgError](fault); !ok || e.Code != divisionByZero {
+		return fault
+	}
+	if err := c.end("ROLLBACK"); err != nil {
+		return fault
+	}
+	var now int64
+	if found, err := c.row(sqlCommits, []Value{Int(c.marker.node)}).Scan(&now); err != nil || found && now == c.marker.commit {
+		return fault
+	}
+	return c.g.rewind(c.marker.commit, now)
+}
+
+// divisionByZero is the SQLSTATE of a failed sqlMark.
+const divisionByZero = "22012"
+
+// rewind notes that the database is behind us, for good.
+func (g *gate) rewind(ours, now int64) error {
+	g.rewindOnce.Do(func() { close(g.rewound) })
+	return fmt.Errorf("%w: %w: this node's row is at commit %d, not %d", ErrAway, ErrRewound, now, ours)
+}
+
 const (
 	outcomePatience = 30 * time.Second // for a failover: a Patroni cluster takes 20 s
 	outcomePause    = 100 * time.Millisecond
@@ -107,6 +135,9 @@ func (c *pgConn) outcome(fault error) error {
 		}
 		if err == nil {
 			return away(fmt.Errorf("db: connection was lost before the commit: %w", fault))
+		}
+		if errors.Is(err, ErrRewound) {
+			return fmt.Errorf("%w: %w", ErrUnknown, errors.Join(fault, err))
 		}
 		select {
 		case <-pause.C:
@@ -158,5 +189,5 @@ func (c *pgConn) settled() (done bool, err error) {
 		m.commit++
 		return false, nil
 	}
-	return false, fmt.Errorf("db: this node's row is at commit %d, not %d", now, m.commit)
+	return false, c.g.rewind(m.commit, now)
 }

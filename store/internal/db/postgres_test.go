@@ -262,6 +262,51 @@ func postgresText(t *testing.T, d *DB) {
 	}
 }
 
+// A node finds out that the database has gone back, or has forgotten it.
+func postgresRewound(t *testing.T, d *DB) {
+	rows := 0
+	for _, sql := range []string{`UPDATE db_nodes SET commits=commits-1 WHERE node=?`, `DELETE FROM db_nodes WHERE node=?`} {
+		node, err := Open(t.Context(), Config{Postgres: d.cfg.Postgres})
+		if err != nil {
+			t.Fatal(err)
+		}
+		insert := func(d *DB) error {
+			rows++
+			return d.Update(t.Context(), func(tx *Tx) error { _, err := tx.Exec(`INSERT INTO t VALUES(?)`, Int(rows)); return err }, nil)
+		}
+		for range 3 {
+			if err := insert(node); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Update(t.Context(), func(tx *Tx) error { _, err := tx.Exec(sql, Int(node.writer.tx.pg.marker.node)); return err }, nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-node.Rewound():
+			t.Error("before the node could know")
+		default:
+		}
+		for range 2 {
+			if err := insert(node); !errors.Is(err, ErrAway) || !errors.Is(err, ErrRewound) {
+				t.Errorf("after %q: %v", sql, err)
+			}
+		}
+		select {
+		case <-node.Rewound():
+		default:
+			t.Error("the node has not noticed: ", sql)
+		}
+		node.Close()
+		if err := insert(d); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := postgresCount(t, d); n != 8 {
+		t.Errorf("%d rows, want 8", n)
+	}
+}
+
 func postgresCount(t *testing.T, d *DB) (n int) {
 	t.Helper()
 	if err := d.View(t.Context(), func(c *Conn) error { _, err := c.Row(`SELECT count(*) FROM t`).Scan(&n); return err }); err != nil {
@@ -271,7 +316,7 @@ func postgresCount(t *testing.T, d *DB) (n int) {
 }
 
 // PostgresParts are the tests of the second engine that look inside; db_test runs them where a server is at hand.
-var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Restarted": postgresRestarted, "Lock": postgresLock, "Outcome": postgresOutcome, "Text": postgresText}
+var PostgresParts = map[string]func(*testing.T, *DB){"Swallowed": postgresSwallowed, "Cut": postgresCut, "Restarted": postgresRestarted, "Lock": postgresLock, "Outcome": postgresOutcome, "Text": postgresText, "Rewound": postgresRewound}
 
 // A DSN of a server that could lose mail, or is not there, is refused.
 func TestPostgresRefused(t *testing.T) {
