@@ -10,6 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"bahnpost/test/town"
 )
 
 // deploy is where the examples for operators are.
@@ -298,10 +301,40 @@ func TestKeepalivedExample(t *testing.T) {
 	}
 }
 
-// TestContainerStart: the script is one that a shell understands, and starts a node twice.
+// TestContainerStart: the image's start script makes a node the first time, starts it, and starts it again.
 func TestContainerStart(t *testing.T) {
-	t.Parallel()
-	if out, err := exec.Command("sh", "-n", filepath.Join(deploy, "container-start")).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	if testing.Short() {
+		t.Skip("runs a node; not in -short")
 	}
+	Sealed(t, func(t *testing.T, dir string) {
+		db := OnePostgres(t, dir)
+		n := newNode(t, dir, 1)
+		bin, err := town.Binary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(bin, filepath.Join(dir, "bahnpost")); err != nil {
+			t.Fatal(err)
+		}
+		script := write(t, dir, "start", shippedFile(t, "container-start", "dir=/data/node", "dir="+n.Dir))
+		store := strings.Replace(db.URL(), ":"+databasePassword+"@", "@", 1)
+		for range 2 {
+			p := start(t, n.Log(), nil, n.within("env", "PATH="+dir+":/usr/bin:/bin", "BAHNPOST_DOMAIN="+domain, "BAHNPOST_HOSTNAME=mx."+domain,
+				"BAHNPOST_STORE="+store, "PGPASSWORD="+databasePassword, "sh", script)...)
+			until(t, startTimeout, "IMAP", func() bool {
+				if !p.alive() {
+					t.Fatalf("it ended:\n%s", lastLines(n.Log(), 20))
+				}
+				c, err := n.Dial(portIMAP, time.Second)
+				if err == nil {
+					c.Close()
+				}
+				return err == nil
+			})
+			p.kill()
+		}
+		if log := lastLines(n.Log(), 1000); strings.Count(log, "msg=started") != 2 || strings.Contains(log, databasePassword) {
+			t.Errorf("the log:\n%s", log)
+		}
+	})
 }

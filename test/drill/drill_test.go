@@ -12,7 +12,7 @@ import (
 func TestDrill(t *testing.T) {
 	chosen := os.Getenv("BAHNPOST_DRILL")
 	if chosen == "" {
-		t.Skip(`takes ten minutes: "make drill" runs it`)
+		t.Skip(`takes a quarter of an hour: "make drill" runs it`)
 	}
 	Sealed(t, func(t *testing.T, dir string) {
 		// File systems of their own, to be filled.
