@@ -75,7 +75,7 @@ func (c *Cell) endure(f fault) *row {
 	c.t.Helper()
 	c.ready()
 	c.round++
-	l := Begin(c.Nodes, c.J, c.round, c.S3 != nil)
+	l := Begin(c.Nodes, c.J, c.round)
 	c.served(l, time.Now())
 	<-time.After(warm)
 	old := c.DB.Primary()

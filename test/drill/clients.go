@@ -142,7 +142,7 @@ func flagger(c *client) {
 	}
 	c.n++
 	which := c.n % flagged
-	try := c.l.j.Begin(Entry{Act: Mark, Account: user, Box: boxFlags, Token: token(c.name, which+1, c.l.large), UID: c.own[which], Value: c.n%values + 1})
+	try := c.l.j.Begin(Entry{Act: Mark, Account: user, Box: boxFlags, Token: token(c.name, which+1), UID: c.own[which], Value: c.n%values + 1})
 	lines, err := c.w.imap("UID STORE %d FLAGS (v%d)", try.UID, try.Value)
 	switch {
 	case err != nil && !refused(err):

@@ -99,7 +99,7 @@ func TestJournal(t *testing.T) {
 func TestMessage(t *testing.T) {
 	t.Parallel()
 	for n := range 90 {
-		tok := token("someone", n, true)
+		tok := token("someone", n)
 		m := message(tok)
 		if m != message(tok) || tokenOf(m) != tok || strings.Contains(m, "\n.") || !intact("Return-Path: <>\r\n"+m, tok) {
 			t.Fatalf("%s: %.200q", tok, m)

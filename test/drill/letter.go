@@ -12,10 +12,10 @@ import (
 var sizes = []int{200, 3_000, 9_000, 70_000, 250_000}
 
 // token names a message so that it can be written again from its name: who sent it, the how-manieth, its size.
-func token(sender string, n int, large bool) string {
+func token(sender string, n int) string {
 	size := 0
 	switch {
-	case n%41 == 40 && large:
+	case n%41 == 40:
 		size = 4
 	case n%11 == 10:
 		size = 3

@@ -44,7 +44,6 @@ type Load struct {
 	j     *Journal
 	g     *gauge
 	round int
-	large bool // there is a place for large bodies
 
 	work, idle *shift
 	acked      sync.Map  // "account token" → ack
@@ -108,11 +107,9 @@ func settle(t testing.TB, n *Node, j *Journal) {
 	}
 }
 
-// Begin lets the clients loose on the nodes. round makes their messages' names different from those of other loads; large says
-// whether the nodes take large messages.
-func Begin(nodes []*Node, j *Journal, round int, large bool) *Load {
+// Begin lets the clients loose on the nodes. round makes their messages' names different from those of other loads.
+func Begin(nodes []*Node, j *Journal, round int) *Load {
 	l := newLoad(nodes, j, round)
-	l.large = large
 	for i := range idlers {
 		l.add(l.work, "deliver", i, clientPatience, 30*time.Millisecond, deliverer)
 		l.add(l.idle, "idle", i, clientPatience, 0, idler)
@@ -235,7 +232,7 @@ func (c *client) failed(protocol string, err error) {
 // next is a new token.
 func (c *client) next() string {
 	c.n++
-	return token(c.name, c.n, c.l.large)
+	return token(c.name, c.n)
 }
 
 // lmtp sees to it that there is a connection.

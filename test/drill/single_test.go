@@ -43,7 +43,7 @@ func TestKillSingle(t *testing.T) {
 	}
 	Sealed(t, func(t *testing.T, dir string) {
 		n, j := one(t, dir)
-		l := Begin([]*Node{n}, j, 1, true)
+		l := Begin([]*Node{n}, j, 1)
 		<-time.After(2 * time.Second)
 		at := time.Now()
 		n.Kill()
@@ -65,7 +65,7 @@ func TestNothingPassesUnseen(t *testing.T) {
 	}
 	Sealed(t, func(t *testing.T, dir string) {
 		n, j := one(t, dir)
-		l := Begin([]*Node{n}, j, 1, true)
+		l := Begin([]*Node{n}, j, 1)
 		<-time.After(2 * time.Second)
 		if deaf, err := l.Stop(); err != nil || len(deaf) > 0 {
 			t.Fatal(deaf, err)
