@@ -45,6 +45,7 @@ class Postgres:
         if not os.path.isdir(self.dir):
             os.makedirs(self.dir, exist_ok=True)
             shutil.chown(self.dir, "postgres", "postgres")
+            os.chmod(self.dir, 0o700)
             if follows:
                 self.run("pg_basebackup", "-h", "127.0.0.1", "-p", str(follows.port), "-U", "postgres", "-D", self.dir, "-R", "-c", "fast",
                          "--dbname", "application_name=" + name)
