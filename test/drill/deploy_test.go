@@ -318,10 +318,10 @@ func TestContainerStart(t *testing.T) {
 		}
 		script := write(t, dir, "start", shippedFile(t, "container-start", "dir=/data/node", "dir="+n.Dir))
 		store := strings.Replace(db.URL(), ":"+databasePassword+"@", "@", 1)
-		for range 2 {
+		for try := range 2 {
 			p := start(t, n.Log(), nil, n.within("env", "PATH="+dir+":/usr/bin:/bin", "BAHNPOST_DOMAIN="+domain, "BAHNPOST_HOSTNAME=mx."+domain,
 				"BAHNPOST_STORE="+store, "PGPASSWORD="+databasePassword, "sh", script)...)
-			until(t, startTimeout, "IMAP", func() bool {
+			until(t, startTimeout, "IMAP, and the log's word of it", func() bool {
 				if !p.alive() {
 					t.Fatalf("it ended:\n%s", lastLines(n.Log(), 20))
 				}
@@ -329,7 +329,7 @@ func TestContainerStart(t *testing.T) {
 				if err == nil {
 					c.Close()
 				}
-				return err == nil
+				return err == nil && strings.Count(lastLines(n.Log(), 1000), "msg=started") > try // it comes a moment later
 			})
 			p.kill()
 		}
