@@ -194,13 +194,16 @@ func (s *session) line(text string) {
 }
 
 // ioError reports whether err came from the connection, so that no answer has a reader.
-// An error of the store that tells a client something is none, whatever connection of the store's it is about.
+// An error of the store that tells a client something is none, whatever connection of the store's it is about; but in
+// the middle of a literal there is nothing left to say.
 func ioError(err error) bool {
+	if errors.Is(err, errConn) || errors.Is(err, errGiveUp) {
+		return true
+	}
 	if _, said := errors.AsType[*mail.Error](err); said {
 		return false
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded) ||
-		errors.Is(err, errConn) || errors.Is(err, errGiveUp)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // errConn marks errors of the connection.
