@@ -95,7 +95,6 @@ func serve(dir string, started func(*app.Node)) error {
 	if started != nil {
 		started(n)
 	}
-	go app.Processors(ctx)
 	return n.Run(ctx)
 }
 
